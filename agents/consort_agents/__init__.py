@@ -1,0 +1,18 @@
+"""The kit for writing agents, the worker that runs one, and the specialists that ship.
+
+    from consort_agents import Agent
+
+    agent = Agent("greeter", description="Greets people.")
+
+    @agent.skill("greet")
+    def greet(name: str) -> str:
+        return f"Hello, {name}!"
+
+`consort agent start module:agent` runs it as a process of its own.
+"""
+
+from consort_agents.context import Context
+from consort_agents.errors import AgentError, Decline, SkillError
+from consort_agents.kit import Agent
+
+__all__ = ["Agent", "AgentError", "Context", "Decline", "SkillError"]

@@ -1,0 +1,72 @@
+"""Words and figures as a reader expects them.
+
+Turns column headers into labels, and numbers into text. Knows English plurals and
+nothing of any market.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+def label(header: str) -> str:
+    """A header as words: `last_release` and `lastRelease` become `last release`."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", header.strip()) if "_" not in header else header
+    words = re.sub(r"[_\s]+", " ", spaced).strip()
+    return words.lower() if words[1:].islower() or "_" in header else words
+
+
+def plural(word: str) -> str:
+    """The plural of a label's last word."""
+    if re.search(r"(s|x|ch|sh)$", word):
+        return word if word.endswith("s") and not word.endswith("ss") else word + "es"
+    if re.search(r"[^aeiou]y$", word):
+        return word[:-1] + "ies"
+    return word + "s"
+
+
+def singular(word: str) -> str:
+    """The singular of a label's last word."""
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if re.search(r"(ss|us|is)$", word) or not word.endswith("s"):
+        return word
+    return word[:-2] if re.search(r"(x|ch|sh|ss)es$", word) else word[:-1]
+
+
+def counted(number: int, word: str) -> str:
+    """`1 system`, `2 systems`."""
+    one = singular(word)
+    return f"{figure(number)} {one if number == 1 else plural(one)}"
+
+
+def figure(value: float, digits: int | None = None) -> str:
+    """A number with thousands separators; decimals only where they say something."""
+    if digits is None:
+        digits = 0 if float(value).is_integer() or abs(value) >= 1000 else 2 if abs(value) < 10 else 1
+    return f"{value:,.{digits}f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in whole per cent; `0 %` when there is nothing to share."""
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def listing(parts: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} {last} {parts[-1]}"
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words of the data, in quotation marks: `"yes" or "full"`."""
+    return listing([f'"{word}"' for word in words], "or")
+
+
+def clip(text: str, longest: int) -> str:
+    """At most `longest` characters, cut between words."""
+    if len(text) <= longest:
+        return text
+    return text[: longest - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"

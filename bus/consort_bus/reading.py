@@ -1,0 +1,322 @@
+"""Reading what a stream holds, without a consumer.
+
+Two ways. From any replica, by direct get: quick, in pages, and perhaps a moment
+old. From the leader, one message at a time: what is there now, so it decides
+whether an append was stored. Neither needs a right that could make the server
+deliver elsewhere.
+
+The server puts headers of its own behind those of a stored message. A stored
+message that already had a `Nats-Stream` header was once an answer of the server
+that somebody directed at a stream (the forged reply): `Stored.forwarded` tells,
+and the header stays among its headers. From a direct get that can be told only
+because `wire` notices repeated header lines. It is a tell-tale, not a guard: the
+guard is the seal of the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import random
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from nats.aio.msg import Msg
+
+from consort_bus.errors import BusError, NoAnswer
+from consort_bus.subjects import direct_get, message_get
+from consort_bus.wire import Headers, Wire, parse_headers, status
+
+__all__ = ["ReadRefused", "Stored", "last", "last_of", "leader_last", "leader_next", "read"]
+
+PAGE_MESSAGES, PAGE_BYTES = 500, 2 * 1024 * 1024
+"""A page ends at whichever comes first; the next one is asked for before this one is handed out."""
+SUBJECTS_AT_ONCE = 256
+
+_STREAM = "Nats-Stream"
+_SERVER_HEADERS = frozenset(
+    {
+        _STREAM,
+        "Nats-Subject",
+        "Nats-Sequence",
+        "Nats-Time-Stamp",
+        "Nats-Num-Pending",
+        "Nats-Last-Sequence",
+        "Nats-UpTo-Sequence",
+    }
+)
+
+
+class ReadRefused(BusError):
+    """The server does not answer such a read: no such stream for this account, or a malformed request."""
+
+    def __init__(self, stream: str, why: str) -> None:
+        super().__init__(f"{stream} cannot be read: {why}")
+        self.stream = stream
+        self.why = why
+
+
+class Stored(NamedTuple):
+    """A message as a stream holds it; `headers` are those it was published with."""
+
+    seq: int
+    subject: str
+    headers: dict[str, str]
+    data: bytes
+    time_text: str
+    forwarded: bool
+    """Whether it was an answer of the server when it was stored: nobody's word for anything."""
+
+    @property
+    def time(self) -> datetime:
+        """When the server stored it, UTC, cut to microseconds."""
+        return datetime.fromisoformat(self.time_text)
+
+
+class _Page:
+    """Collects the messages of one batched direct get, until its end or `silence` seconds without any."""
+
+    __slots__ = ("_heard", "_silence", "_timer", "done", "messages", "subject")
+
+    def __init__(self, subject: str, silence: float) -> None:
+        self.subject = subject
+        self.messages: list[Msg] = []
+        self._silence = silence
+        self._heard = False
+        loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Msg] = loop.create_future()
+        self._timer = loop.call_later(silence, self._check)
+
+    def _check(self) -> None:
+        if not self._heard:
+            self.failed(NoAnswer(self.subject, "timeout"))
+            return
+        self._heard = False
+        self._timer = asyncio.get_running_loop().call_later(self._silence, self._check)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def arrived(self, msg: Msg) -> None:
+        self._heard = True
+        headers = msg.headers
+        if headers is not None and "Status" in headers:
+            if not self.done.done():
+                self.done.set_result(msg)
+        else:
+            self.messages.append(msg)
+
+    def failed(self, error: BusError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class _PageResult(NamedTuple):
+    messages: list[Stored]
+    more: bool
+    up_to: int
+
+
+async def read(
+    wire: Wire,
+    stream: str,
+    subject_filter: str,
+    from_seq: int = 1,
+    *,
+    batch: int = PAGE_MESSAGES,
+    max_bytes: int = PAGE_BYTES,
+    patience: float = 10.0,
+) -> AsyncIterator[Stored]:
+    """Every message under a filter from a sequence on, in order, until there is none left now.
+
+    Memory is bounded by two pages. `patience` is how many seconds without progress are borne.
+    Raises NoAnswer then, ReadRefused, AccessDenied.
+    """
+
+    body = {"seq": max(from_seq, 1), "next_by_subj": subject_filter, "batch": batch, "max_bytes": max_bytes}
+    found = await _page(wire, stream, body, patience)
+    while found.more:
+        body["seq"] = found.messages[-1].seq + 1
+        following = asyncio.create_task(_page(wire, stream, body, patience))
+        try:
+            for message in found.messages:
+                yield message
+            found = await following
+        finally:
+            following.cancel()
+    for message in found.messages:
+        yield message
+
+
+async def last(wire: Wire, stream: str, subject: str, *, patience: float = 10.0) -> Stored | None:
+    """The last message of one subject, or None. Raises NoAnswer, ReadRefused, AccessDenied."""
+    msg = await _ask(wire, direct_get(stream, subject), b"", patience)
+    if msg.headers is not None and "Status" in msg.headers:
+        if status(msg) == 404:
+            return None
+        raise ReadRefused(stream, _description(msg))
+    return _stored(msg)
+
+
+async def last_of(
+    wire: Wire,
+    stream: str,
+    subjects: Sequence[str],
+    *,
+    batch: int = PAGE_MESSAGES,
+    max_bytes: int = PAGE_BYTES,
+    patience: float = 10.0,
+) -> list[Stored]:
+    """The last message of each subject that has one, by sequence, all as of one moment per 256 subjects.
+
+    A subject may be a wildcard. The server answers for at most 1024 messages at a time; where a
+    wildcard has more, what is under it is read whole. Raises NoAnswer, ReadRefused, AccessDenied.
+    """
+    found: list[Stored] = []
+    for start in range(0, len(subjects), SUBJECTS_AT_ONCE):
+        part = list(subjects[start : start + SUBJECTS_AT_ONCE])
+        body: dict[str, Any] = {"multi_last": part, "batch": batch, "max_bytes": max_bytes}
+        try:
+            while True:
+                page = await _page(wire, stream, body, patience)
+                found += page.messages
+                if not page.more:
+                    break
+                body |= {"seq": page.messages[-1].seq + 1, "up_to_seq": page.up_to}
+        except _TooMany:
+            found += await _last_by_reading(wire, stream, part, patience)
+    found.sort(key=lambda message: message.seq)
+    return found
+
+
+async def leader_last(wire: Wire, stream: str, subject: str, *, patience: float = 10.0) -> Stored | None:
+    """The last message under a subject or wildcard by the stream's leader. Raises as `last`."""
+    return await _from_leader(wire, stream, {"last_by_subj": subject}, patience)
+
+
+async def leader_next(
+    wire: Wire, stream: str, subject_filter: str, from_seq: int, *, patience: float = 10.0
+) -> Stored | None:
+    """The first message under a filter from a sequence on, by the stream's leader. Raises as `last`."""
+    return await _from_leader(wire, stream, {"seq": from_seq, "next_by_subj": subject_filter}, patience)
+
+
+class _TooMany(Exception):
+    """More messages than the server gathers for one request."""
+
+
+async def _last_by_reading(wire: Wire, stream: str, subjects: Sequence[str], patience: float) -> list[Stored]:
+    newest: dict[str, Stored] = {}
+    for subject in subjects:
+        async for message in read(wire, stream, subject, patience=patience):
+            newest[message.subject] = message
+    return list(newest.values())
+
+
+async def _page(wire: Wire, stream: str, body: dict[str, Any], patience: float) -> _PageResult:
+    """One page, tried again until it came whole."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience
+    while True:
+        try:
+            return await _page_once(wire, stream, body, max(until - loop.time(), 0.05))
+        except NoAnswer:
+            if loop.time() >= until or wire.nc.is_closed:
+                raise
+        await asyncio.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+
+
+async def _page_once(wire: Wire, stream: str, body: dict[str, Any], timeout: float) -> _PageResult:
+    subject = direct_get(stream)
+    page = _Page(subject, min(timeout, 2.0))
+    token = wire.expect(page)
+    try:
+        wire.send(subject, json.dumps(body).encode(), reply=wire.reply_to(token))
+        end = await page.done
+    finally:
+        page.stop()
+        wire.forget(token)
+    return _whole_page(stream, page, end)
+
+
+def _whole_page(stream: str, page: _Page, end: Msg) -> _PageResult:
+    code = status(end)
+    if code == 404 and not page.messages:
+        return _PageResult([], False, 0)
+    if code == 413:
+        raise _TooMany
+    if code == 503:
+        raise NoAnswer(page.subject, "no responders")
+    if code != 204:
+        raise ReadRefused(stream, _description(end))
+    headers = end.headers or {}
+    messages, before = [], 0
+    for msg in page.messages:
+        message = _stored(msg)
+        if int((msg.headers or {}).get("Nats-Last-Sequence", -1)) != before:
+            raise NoAnswer(page.subject, "timeout")  # a part of the page was lost on the way
+        before = message.seq
+        messages.append(message)
+    if before != int(headers.get("Nats-Last-Sequence", 0)):
+        raise NoAnswer(page.subject, "timeout")
+    more = bool(messages) and int(headers.get("Nats-Num-Pending", 0)) > 0
+    return _PageResult(messages, more, int(headers.get("Nats-UpTo-Sequence", 0)))
+
+
+async def _from_leader(wire: Wire, stream: str, body: dict[str, Any], patience: float) -> Stored | None:
+    msg = await _ask(wire, message_get(stream), json.dumps(body).encode(), patience)
+    try:
+        answer: dict[str, Any] = json.loads(msg.data)
+        error = answer.get("error")
+        if error is None:
+            return _from_json(answer["message"])
+    except (ValueError, KeyError, TypeError, binascii.Error) as exc:
+        raise ReadRefused(stream, f"an unreadable answer, {msg.data[:100]!r}") from exc
+    if error.get("code") == 404:
+        return None
+    raise ReadRefused(stream, str(error.get("description", error)))
+
+
+async def _ask(wire: Wire, subject: str, body: bytes, patience: float) -> Msg:
+    """One request, tried again: reading twice does no harm."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience
+    while True:
+        try:
+            return await wire.request(subject, body, timeout=max(min(until - loop.time(), 2.0), 0.05))
+        except NoAnswer:
+            if loop.time() >= until or wire.nc.is_closed:
+                raise
+        await asyncio.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+
+
+def _stored(msg: Msg) -> Stored:
+    """Of an answer to a direct get, where the server's headers come after the message's own."""
+    all_headers = msg.headers or {}
+    own = {name: value for name, value in all_headers.items() if name not in _SERVER_HEADERS}
+    forwarded = isinstance(all_headers, Headers) and _STREAM in all_headers.repeated
+    if forwarded:
+        own[_STREAM] = all_headers[_STREAM]
+    return Stored(
+        int(all_headers["Nats-Sequence"]),
+        all_headers["Nats-Subject"],
+        own,
+        msg.data,
+        all_headers["Nats-Time-Stamp"],
+        forwarded,
+    )
+
+
+def _from_json(message: dict[str, Any]) -> Stored:
+    """Of a leader's answer, which holds the headers as they were stored."""
+    headers = parse_headers(base64.b64decode(message.get("hdrs", "")))
+    data = base64.b64decode(message.get("data", ""))
+    return Stored(message["seq"], message["subject"], headers, data, message["time"], _STREAM in headers)
+
+
+def _description(msg: Msg) -> str:
+    headers = msg.headers or {}
+    return f"{headers.get('Status', '')} {headers.get('Description', '')}".strip()

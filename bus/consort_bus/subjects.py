@@ -1,0 +1,524 @@
+"""Every subject, stream name and consumer name, and nothing else.
+
+The only place with subject strings: whoever needs one builds it here from parts
+that have been checked, and whoever receives one parses it here. A part is refused
+with ValueError before it can become a subject, because a dot or a star in it
+would change whom the subject addresses. `parse` gives None for anything that is
+not exactly of its kind.
+
+    LOG        log.<run>.entry.<agent or ->.<kind>     log.<run>.copy.<agent>.<task>
+    INBOX      in.<agent|client|person>.<who>.<run>, stored as inbox.<shard>.<kind>.<who>.<run>;
+               a timer that fired is stored as inbox.<shard>.timer.-.<run>
+    TIMERS     timer.set.<run>                         timer.fire.<run>
+    DEAD       dead.<stream>.<run or ->
+    CONTEXT    $KV.CONTEXT.<run>.<key>
+    AGENTS     $KV.AGENTS.<agent>.<instance>
+    WAITING    $KV.WAITING.<skill, its dots as slashes>.<run>
+    ARTEFACTS  artefact.<role>.<name>.<digest>.<chunk>
+    unstored   live.<run>.<agent>.<task>   ctl.<agent>   api.<verb>.<who>   _INBOX.<role>.<name>.…
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from consort_shared.ids import NAME_PATTERN, SKILL_PATTERN, is_run_id, is_token
+
+LOG, INBOX, TIMERS, DEAD, ARTEFACTS = "LOG", "INBOX", "TIMERS", "DEAD", "ARTEFACTS"
+CONTEXT, AGENTS, WAITING = "KV_CONTEXT", "KV_AGENTS", "KV_WAITING"
+STREAMS = (LOG, INBOX, TIMERS, DEAD, CONTEXT, AGENTS, WAITING, ARTEFACTS)
+
+SHARDS = 32
+"""Parts of the inbox; a run belongs to exactly one, chosen by the server."""
+NOBODY = "-"
+"""Stands where an agent, a sender or a run would, when there is none."""
+
+ENTRIES_FILTER, COPIES_FILTER = "log.*.entry.*.*", "log.*.copy.*.*"
+INCOMING_FILTERS = ("in.agent.*.*", "in.client.*.*", "in.person.*.*")
+TIMER_SET_FILTER, TIMER_FIRE_FILTER = "timer.set.*", "timer.fire.*"
+DEAD_FILTER = "dead.*.*"
+CONTEXT_FILTER, AGENTS_FILTER, WAITING_FILTER = "$KV.CONTEXT.*.*", "$KV.AGENTS.*.*", "$KV.WAITING.*.*"
+ARTEFACTS_FILTER = "artefact.*.*.*.*"
+LIVE_FILTER, API_FILTER = "live.*.*.*", "api.*.*"
+
+INCOMING_TRANSFORM = {
+    "src": "in.*.*.*",
+    "dest": f"inbox.{{{{partition({SHARDS},3)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+    ".{{wildcard(3)}}",
+}
+"""How the inbox stores what it is sent: under the shard of the run, which is the third wildcard."""
+TIMER_TRANSFORM = {
+    "src": TIMER_FIRE_FILTER,
+    "dest": f"inbox.{{{{partition({SHARDS},1)}}}}.timer.{NOBODY}.{{{{wildcard(1)}}}}",
+}
+"""How the inbox stores a timer that fired: partitioned over the run alone, so under the same shard."""
+
+SenderKind = Literal["agent", "client", "person"]
+InboxKind = Literal["agent", "client", "person", "timer"]
+
+_digest = re.compile(r"[0-9a-f]{64}")
+_key = re.compile(NAME_PATTERN.strip("^$"))
+_skill = re.compile(SKILL_PATTERN.strip("^$"))
+_stream = re.compile(r"[A-Z][A-Z_]{0,31}")
+_number = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+def _run(text: str) -> str:
+    if not is_run_id(text) or len(text) != 32:
+        raise ValueError(f"{text!r} is no run id")
+    return text
+
+
+def _token(text: str) -> str:
+    if not is_token(text) or text.endswith("\n"):
+        raise ValueError(f"{text!r} cannot be part of a subject: lower-case letters, digits, _ and - only")
+    return text
+
+
+def _shaped(text: str, shape: re.Pattern[str], what: str) -> str:
+    if shape.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no {what}")
+    return text
+
+
+def _number_of(text: str) -> int:
+    return int(_shaped(text, _number, "number"))
+
+
+def _split(subject: str, head: str, count: int) -> list[str] | None:
+    """The tokens after `head`, if the subject starts with it and `count` tokens follow."""
+    if not subject.startswith(head + "."):
+        return None
+    tokens = subject[len(head) + 1 :].split(".")
+    return tokens if len(tokens) == count else None
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySubject:
+    """An entry of a run; `agent` is the addressee of the one task it grants, or None."""
+
+    run: str
+    agent: str | None
+    kind: str
+
+    def __post_init__(self) -> None:
+        _run(self.run)
+        _token(self.kind)
+        if self.agent is not None:
+            _token(self.agent)
+
+    def __str__(self) -> str:
+        return f"log.{self.run}.entry.{self.agent or NOBODY}.{self.kind}"
+
+    @classmethod
+    def parse(cls, subject: str) -> EntrySubject | None:
+        tokens = _split(subject, "log", 4)
+        if tokens is None or tokens[1] != "entry":
+            return None
+        try:
+            return cls(tokens[0], None if tokens[2] == NOBODY else tokens[2], tokens[3])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class CopySubject:
+    """The delivery to one agent of an entry that grants several tasks."""
+
+    run: str
+    agent: str
+    task: str
+
+    def __post_init__(self) -> None:
+        _run(self.run)
+        _token(self.agent)
+        _token(self.task)
+
+    def __str__(self) -> str:
+        return f"log.{self.run}.copy.{self.agent}.{self.task}"
+
+    @classmethod
+    def parse(cls, subject: str) -> CopySubject | None:
+        tokens = _split(subject, "log", 4)
+        if tokens is None or tokens[1] != "copy":
+            return None
+        try:
+            return cls(tokens[0], tokens[2], tokens[3])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingSubject:
+    """Where an agent, a client or a person tells a run something; the server checks `who`."""
+
+    kind: SenderKind
+    who: str
+    run: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(SenderKind):
+            raise ValueError(f"{self.kind!r} sends nothing to the inbox")
+        _token(self.who)
+        _run(self.run)
+
+    def __str__(self) -> str:
+        return f"in.{self.kind}.{self.who}.{self.run}"
+
+    @classmethod
+    def parse(cls, subject: str) -> IncomingSubject | None:
+        tokens = _split(subject, "in", 3)
+        try:
+            return cls(tokens[0], tokens[1], tokens[2]) if tokens else None  # type: ignore[arg-type] # checked
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxSubject:
+    """How the inbox stores a message; `who` is None for a timer. Only the server writes these."""
+
+    shard: int
+    kind: InboxKind
+    who: str | None
+    run: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shard < SHARDS:
+            raise ValueError(f"{self.shard} is no shard")
+        if self.kind not in get_args(InboxKind) or (self.kind == "timer") != (self.who is None):
+            raise ValueError(f"{self.kind!r} of {self.who!r} cannot be in the inbox")
+        if self.who is not None:
+            _token(self.who)
+        _run(self.run)
+
+    def __str__(self) -> str:
+        return f"inbox.{self.shard}.{self.kind}.{self.who or NOBODY}.{self.run}"
+
+    @classmethod
+    def parse(cls, subject: str) -> InboxSubject | None:
+        tokens = _split(subject, "inbox", 4)
+        if tokens is None:
+            return None
+        shard, kind, who, run = tokens
+        try:
+            return cls(_number_of(shard), kind, None if who == NOBODY else who, run)  # type: ignore[arg-type] # checked
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSubject:
+    """A run's one timer: where it is set, or where the server writes it when it is due."""
+
+    phase: Literal["set", "fire"]
+    run: str
+
+    def __post_init__(self) -> None:
+        if self.phase not in ("set", "fire"):
+            raise ValueError(f"a timer is set or fires, not {self.phase!r}")
+        _run(self.run)
+
+    def __str__(self) -> str:
+        return f"timer.{self.phase}.{self.run}"
+
+    @classmethod
+    def parse(cls, subject: str) -> TimerSubject | None:
+        tokens = _split(subject, "timer", 2)
+        try:
+            return cls(tokens[0], tokens[1]) if tokens else None  # type: ignore[arg-type] # checked
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadSubject:
+    """A message of `stream` that was set aside; `run` is None when not even that could be read."""
+
+    stream: str
+    run: str | None
+
+    def __post_init__(self) -> None:
+        _shaped(self.stream, _stream, "stream")
+        if self.run is not None:
+            _run(self.run)
+
+    def __str__(self) -> str:
+        return f"dead.{self.stream}.{self.run or NOBODY}"
+
+    @classmethod
+    def parse(cls, subject: str) -> DeadSubject | None:
+        tokens = _split(subject, "dead", 2)
+        try:
+            return cls(tokens[0], None if tokens[1] == NOBODY else tokens[1]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSubject:
+    """One key of a run's context."""
+
+    run: str
+    key: str
+
+    def __post_init__(self) -> None:
+        _run(self.run)
+        _shaped(self.key, _key, "context key")
+
+    def __str__(self) -> str:
+        return f"$KV.CONTEXT.{self.run}.{self.key}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ContextSubject | None:
+        tokens = _split(subject, "$KV.CONTEXT", 2)
+        try:
+            return cls(tokens[0], tokens[1]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSubject:
+    """The card of one running instance of an agent."""
+
+    agent: str
+    instance: str
+
+    def __post_init__(self) -> None:
+        _token(self.agent)
+        _token(self.instance)
+
+    def __str__(self) -> str:
+        return f"$KV.AGENTS.{self.agent}.{self.instance}"
+
+    @classmethod
+    def parse(cls, subject: str) -> AgentSubject | None:
+        tokens = _split(subject, "$KV.AGENTS", 2)
+        try:
+            return cls(tokens[0], tokens[1]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSubject:
+    """A run that waits for an agent with a skill.
+
+    The dots of the skill become slashes, which no skill contains and which the `nats` command
+    accepts in a key: the skill must stay one token, or `research` would match `research.market`.
+    """
+
+    skill: str
+    run: str
+
+    def __post_init__(self) -> None:
+        _shaped(self.skill, _skill, "skill")
+        _run(self.run)
+
+    def __str__(self) -> str:
+        return f"$KV.WAITING.{self.skill.replace('.', '/')}.{self.run}"
+
+    @classmethod
+    def parse(cls, subject: str) -> WaitingSubject | None:
+        tokens = _split(subject, "$KV.WAITING", 2)
+        try:
+            return cls(tokens[0].replace("/", "."), tokens[1]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSubject:
+    """One part of an artefact; the digest is that of the whole, parts count from 0."""
+
+    role: str
+    name: str
+    digest: str
+    chunk: int
+
+    def __post_init__(self) -> None:
+        _token(self.role)
+        _token(self.name)
+        _shaped(self.digest, _digest, "digest")
+        _shaped(str(self.chunk), _number, "number")
+
+    def __str__(self) -> str:
+        return f"artefact.{self.role}.{self.name}.{self.digest}.{self.chunk}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ChunkSubject | None:
+        tokens = _split(subject, "artefact", 4)
+        try:
+            return cls(tokens[0], tokens[1], tokens[2], _number_of(tokens[3])) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSubject:
+    """What a task says while it goes on; not stored."""
+
+    run: str
+    agent: str
+    task: str
+
+    def __post_init__(self) -> None:
+        _run(self.run)
+        _token(self.agent)
+        _token(self.task)
+
+    def __str__(self) -> str:
+        return f"live.{self.run}.{self.agent}.{self.task}"
+
+    @classmethod
+    def parse(cls, subject: str) -> LiveSubject | None:
+        tokens = _split(subject, "live", 3)
+        try:
+            return cls(tokens[0], tokens[1], tokens[2]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSubject:
+    """Orders to an agent: cancel, pause, drain."""
+
+    agent: str
+
+    def __post_init__(self) -> None:
+        _token(self.agent)
+
+    def __str__(self) -> str:
+        return f"ctl.{self.agent}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ControlSubject | None:
+        tokens = _split(subject, "ctl", 1)
+        try:
+            return cls(tokens[0]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSubject:
+    """A request to whichever orchestrator is free; the server checks `who`."""
+
+    verb: str
+    who: str
+
+    def __post_init__(self) -> None:
+        _token(self.verb)
+        _token(self.who)
+
+    def __str__(self) -> str:
+        return f"api.{self.verb}.{self.who}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ApiSubject | None:
+        tokens = _split(subject, "api", 2)
+        try:
+            return cls(tokens[0], tokens[1]) if tokens else None
+        except ValueError:
+            return None
+
+
+def run_entries(run: str) -> str:
+    """All entries of a run: what the fence is taken over, and what a fold reads."""
+    return f"log.{_run(run)}.entry.>"
+
+
+def run_copies(run: str) -> str:
+    return f"log.{_run(run)}.copy.>"
+
+
+def run_live(run: str) -> str:
+    return f"live.{_run(run)}.>"
+
+
+def run_context(run: str) -> str:
+    return f"$KV.CONTEXT.{_run(run)}.*"
+
+
+def agent_instances(agent: str) -> str:
+    return f"$KV.AGENTS.{_token(agent)}.*"
+
+
+def waiting_for(skill: str) -> str:
+    return f"$KV.WAITING.{_shaped(skill, _skill, 'skill').replace('.', '/')}.*"
+
+
+def artefact_chunks(role: str, name: str, digest: str) -> str:
+    return f"artefact.{_token(role)}.{_token(name)}.{_shaped(digest, _digest, 'digest')}.*"
+
+
+def agent_task_filters(agent: str) -> tuple[str, str]:
+    """What an agent's consumer of the log takes: entries addressed to it, and copies."""
+    return f"log.*.entry.{_token(agent)}.>", f"log.*.copy.{agent}.>"
+
+
+def shard_filter(shard: int) -> str:
+    return f"inbox.{shard}.>"
+
+
+def agent_consumer_name(agent: str) -> str:
+    return f"agent_{_token(agent)}"
+
+
+def shard_consumer_name(shard: int) -> str:
+    return f"shard_{shard}"
+
+
+def inbox_prefix(role: str, name: str) -> str:
+    """Below which an identity receives replies; nobody else may subscribe there."""
+    return f"_INBOX.{_token(role)}.{_token(name)}"
+
+
+ACCOUNT_INFO = "$JS.API.INFO"
+STREAM_NAMES = "$JS.API.STREAM.NAMES"
+
+
+def stream_create(stream: str) -> str:
+    return f"$JS.API.STREAM.CREATE.{stream}"
+
+
+def stream_update(stream: str) -> str:
+    return f"$JS.API.STREAM.UPDATE.{stream}"
+
+
+def stream_info(stream: str) -> str:
+    return f"$JS.API.STREAM.INFO.{stream}"
+
+
+def message_get(stream: str) -> str:
+    """Read from the stream's leader: what the tail of a run must be read by."""
+    return f"$JS.API.STREAM.MSG.GET.{stream}"
+
+
+def direct_get(stream: str, last_of: str | None = None) -> str:
+    """Read from any replica: by the request's body, or the last message of one subject."""
+    return f"$JS.API.DIRECT.GET.{stream}" + (f".{last_of}" if last_of else "")
+
+
+def consumer_create(stream: str, consumer: str, only_filter: str | None = None) -> str:
+    """With one filter the server wants it in the subject too; with several it wants none there."""
+    return f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}" + (f".{only_filter}" if only_filter else "")
+
+
+def consumer_info(stream: str, consumer: str) -> str:
+    return f"$JS.API.CONSUMER.INFO.{stream}.{consumer}"
+
+
+def consumer_list(stream: str) -> str:
+    return f"$JS.API.CONSUMER.LIST.{stream}"
+
+
+def consumer_unpin(stream: str, consumer: str) -> str:
+    return f"$JS.API.CONSUMER.UNPIN.{stream}.{consumer}"
+
+
+def next_message(stream: str, consumer: str) -> str:
+    return f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"

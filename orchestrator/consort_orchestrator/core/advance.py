@@ -1,0 +1,370 @@
+"""How a run moves on: which steps may start, and when blocks and loops end.
+
+Works through what has just ended, one instance at a time, and emits facts; each
+fact is applied at once, so every question is asked of the newest state. Order is
+plan order throughout: two orchestrators that see the same decide the same.
+
+A failed step fails its scope once all else there has ended, unless a step that
+needs it went ahead without it (`join: any`, `at_least`, `ended`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from consort_orchestrator.core.apply import apply, node_at
+from consort_orchestrator.core.assign import Candidate, choose
+from consort_orchestrator.core.handoff import hand_off
+from consort_orchestrator.core.resolve import View
+from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
+from consort_shared.entries import Closed, Fact, Finished, Granted, Held, Opened, Shared, Skipped, Waiting
+from consort_shared.plan.expressions import ExpressionError
+from consort_shared.plan.model import AtLeast, JoinRule
+from consort_shared.values import Json, NoSuchPath
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a decision may know besides the run: the time, who is there, stored values that it asked for."""
+
+    now: float
+    nonce: str
+    candidates: Callable[[str], Sequence[Candidate]]
+    blobs: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Advance:
+    """One decision in the making: the run, and the facts so far."""
+
+    def __init__(self, run: Run, world: World) -> None:
+        self.run = run
+        self.world = world
+        self.facts: list[Fact] = []
+        self._ended: deque[str] = deque()
+        self._grants = 0
+
+    def emit(self, fact: Fact) -> None:
+        apply(self.run, fact, self.world.now)
+        self.facts.append(fact)
+
+    def end(self, fact: Fact, path: str) -> None:
+        """Emit a fact that ends an instance, and remember to look at what follows from it."""
+        self.emit(fact)
+        self._ended.append(path)
+
+    def begin(self) -> None:
+        """The run was just submitted: start what needs nothing."""
+        root = self.run.nodes[""]
+        assert root.scope is not None
+        for name in root.scope.specs:
+            self.consider(self.run.nodes[name])
+        self.settle()
+
+    def settle(self) -> None:
+        """Follow everything that ended to its consequences, until the run is still or over."""
+        while self._ended and self.run.finished is None:
+            node = self.run.nodes[self._ended.popleft()]
+            self._release_held(node)
+            assert node.parent is not None
+            parent = self.run.nodes[node.parent]
+            if parent.role is Role.BLOCK:
+                self._dependents(node, parent)
+                self._close_scope(parent)
+            elif parent.role is Role.EACH:
+                self._more(parent)
+            else:
+                self._after_iteration(node, parent)
+
+    def wake(self) -> None:
+        """Look again at steps that wait for an agent, and start attempts whose wait is over."""
+        for path in list(self.run.waiting):
+            self.grant(self.run.nodes[path])
+        for path, due in list(self.run.due.items()):
+            node = self.run.nodes[path]
+            if node.phase is Phase.BACKOFF and due <= self.world.now:
+                self.grant(node)
+        self.settle()
+
+    # --- scopes
+
+    def _dependents(self, node: Node, scope: Node) -> None:
+        assert node.spec is not None
+        for name in node.spec.dependents:
+            self.consider(self.run.nodes[child_path(scope, name)])
+
+    def consider(self, node: Node) -> None:
+        """Start or skip a pending step if its needs allow to say."""
+        if node.phase is not Phase.PENDING:
+            return
+        verdict = self._join(node)
+        if verdict is None:
+            return
+        if verdict:
+            self.end(Skipped(path=node.path, why=verdict), node.path)
+            return
+        assert node.spec is not None
+        when = node.spec.step.when
+        if when is not None:
+            try:
+                holds = self._view(node).holds(when)
+            except (ExpressionError, NoSuchPath) as exc:
+                self._fail(node, f"if: {exc}")
+                return
+            if not holds:
+                self.end(Skipped(path=node.path, why=f"`{when}` does not hold"), node.path)
+                return
+        self.start(node)
+
+    def _join(self, node: Node) -> str | None:
+        """Empty when the needs are met, None while that is open, otherwise why they never will be."""
+        assert node.spec is not None
+        step = node.spec.step
+        if not step.needs:
+            return ""
+        scope = self.run.scope_parent(node)
+        phases = {name: self.run.nodes[child_path(scope, name)].phase for name in step.needs}
+        done = sum(phase is Phase.DONE for phase in phases.values())
+        left = sum(not phase.ended for phase in phases.values())
+        if step.join is JoinRule.ENDED:
+            return None if left else ""
+        if isinstance(step.join, AtLeast):
+            wanted = step.join.at_least
+        else:
+            wanted = 1 if step.join is JoinRule.ANY else len(phases)
+        if done >= wanted:
+            return ""
+        if done + left >= wanted:
+            return None
+        bad = ", ".join(
+            f"`{name}` {phase.value}"
+            for name, phase in phases.items()
+            if phase.ended and phase is not Phase.DONE
+        )
+        return f"needs {'all' if wanted == len(phases) else wanted} of {len(phases)}: {bad}"
+
+    def _close_scope(self, block: Node) -> None:
+        if block.live or block.phase is not Phase.OPEN:
+            return
+        reason = self._unabsorbed(block)
+        if block.path == "":
+            self._finish(block, reason)
+        else:
+            self.end(Closed(path=block.path, done=reason is None, why=reason or ""), block.path)
+
+    def _unabsorbed(self, block: Node) -> str | None:
+        """Why a scope whose steps have all ended counts as failed; None when it does not."""
+        if not block.lost:
+            return None
+        assert block.scope is not None
+        for name, spec in block.scope.specs.items():
+            node = self.run.nodes[child_path(block, name)]
+            if node.phase is not Phase.FAILED:
+                continue
+            tolerant = (
+                self.run.nodes[child_path(block, other)].phase is Phase.DONE for other in spec.dependents
+            )
+            if not any(tolerant):
+                return f"step `{node.path}` failed: {node.why}"
+        return None
+
+    def _finish(self, root: Node, reason: str | None) -> None:
+        plan = self.run.plan
+        assert plan is not None
+        assert root.scope is not None
+        if reason is not None:
+            self.emit(Finished(state="failed", why=reason))
+            return
+        view = self._view(root)
+        try:
+            if plan.output is not None:
+                output = view.result(plan.output)
+            else:
+                output = {name: view.output_of(name) for name in root.scope.sinks}
+        except (ExpressionError, NoSuchPath) as exc:
+            self.emit(Finished(state="failed", why=f"output: {exc}"))
+            return
+        self.emit(Finished(state="completed", output=output))
+
+    # --- starting
+
+    def start(self, node: Node) -> None:
+        assert node.spec is not None
+        match node.role:
+            case Role.TASK:
+                self.grant(node)
+            case Role.BLOCK:
+                self._open_block(node)
+            case Role.EACH:
+                self._open_each(node)
+            case Role.LOOP:
+                self.emit(Opened(path=node.path))
+                self._iterate(node, 1)
+
+    def _open_block(self, node: Node) -> None:
+        self.emit(Opened(path=node.path))
+        assert node.scope is not None
+        for name in node.scope.specs:
+            self.consider(self.run.nodes[child_path(node, name)])
+
+    def _open_each(self, node: Node) -> None:
+        assert node.spec is not None
+        assert node.spec.step.for_each is not None
+        try:
+            items = self._view(node).value(node.spec.step.for_each.items)
+        except (ExpressionError, NoSuchPath) as exc:
+            self._fail(node, f"for_each.items: {exc}")
+            return
+        if not isinstance(items, list):
+            self._fail(node, f"for_each.items is {_type_name(items)}, not a list")
+            return
+        self.emit(Opened(path=node.path, items=tuple(items)))
+        self._more(node)
+
+    def _more(self, each: Node) -> None:
+        """Start items up to the bound in flight; close when none is left."""
+        assert each.spec is not None
+        assert each.spec.step.for_each is not None
+        rule = each.spec.step.for_each
+        while (
+            each.phase is Phase.OPEN
+            and each.live < rule.in_flight
+            and each.started < len(each.items)
+            and each.lost <= rule.tolerate
+        ):
+            self._begin_child(each, each.started)
+        if each.live or each.phase is not Phase.OPEN:
+            return
+        if each.lost > rule.tolerate:
+            lost = [
+                n
+                for i in range(each.started)
+                if (n := self.run.nodes[f"{each.path}[{i}]"]).phase is Phase.FAILED
+            ]
+            why = f"{each.lost} of {len(each.items)} items failed, {rule.tolerate} tolerated; [{lost[0].index}]: {lost[0].why}"
+            self.end(Closed(path=each.path, done=False, why=why), each.path)
+        elif each.started == len(each.items):
+            self.end(Closed(path=each.path, done=True), each.path)
+
+    def _iterate(self, loop: Node, iteration: int) -> None:
+        self._begin_child(loop, iteration)
+
+    def _begin_child(self, parent: Node, index: int) -> None:
+        assert parent.spec is not None
+        path = f"{parent.path}[{index}]"
+        if parent.spec.body is not None:
+            self.emit(Opened(path=path))
+            node = self.run.nodes[path]
+            assert node.scope is not None
+            for name in node.scope.specs:
+                self.consider(self.run.nodes[child_path(node, name)])
+        else:
+            self.grant(node_at(self.run, path))
+
+    def _after_iteration(self, node: Node, loop: Node) -> None:
+        if loop.phase is not Phase.OPEN:
+            return
+        assert loop.spec is not None
+        assert loop.spec.step.repeat is not None
+        rule = loop.spec.step.repeat
+        if node.phase is not Phase.DONE:
+            self.end(Closed(path=loop.path, done=False, why=f"iteration {node.index}: {node.why}"), loop.path)
+            return
+        try:
+            holds = self._view(node).holds(rule.until)
+        except (ExpressionError, NoSuchPath) as exc:
+            self.end(Closed(path=loop.path, done=False, why=f"repeat.until: {exc}"), loop.path)
+            return
+        if holds:
+            self.end(Closed(path=loop.path, done=True), loop.path)
+        elif node.index < rule.max:
+            self._iterate(loop, node.index + 1)
+        else:
+            why = f"`{rule.until}` does not hold after {rule.max} iterations, the plan's bound"
+            self.end(Closed(path=loop.path, done=rule.exhausted == "accept", why=why), loop.path)
+
+    # --- tasks
+
+    def grant(self, node: Node) -> None:
+        """Give the task to an agent, or wait for one, or take another step's result."""
+        assert node.spec is not None
+        step = node.spec.step
+        assert step.skill is not None
+        view = self._view(node)
+        try:
+            key = self._key(node, view)
+            if key is None:
+                return
+            choice = choose(node, self.world.candidates(step.skill))
+            if choice.agent is None:
+                self._no_agent(node, step.skill, key, choice.why)
+                return
+            inputs = view.inputs(step.with_)
+            handoff = hand_off(self.run, node, inputs.holes)
+        except (ExpressionError, NoSuchPath) as exc:
+            self._fail(node, str(exc))
+            return
+        self.emit(
+            Granted(
+                path=node.path,
+                task=f"{self.run.n + 1}-{self._grants}",
+                attempt=node.attempts + 1,
+                agent=choice.agent,
+                skill=step.skill,
+                inputs=inputs.value,
+                holes=tuple(inputs.holes),
+                handoff=handoff,
+                deadline=self.world.now + step.timeout,
+                nonce=f"{self.world.nonce}{self._grants}",
+                why=choice.why,
+                trouble=node.trouble,
+                key=key,
+            )
+        )
+        self._grants += 1
+
+    def _no_agent(self, node: Node, skill: str, key: str, why: str) -> None:
+        if why:
+            self._fail(node, why)
+        elif node.phase is not Phase.WAITING:
+            self.emit(Waiting(path=node.path, skill=skill, key=key))
+
+    def _key(self, node: Node, view: View) -> str | None:
+        """The step's key, empty when it has none; None when another step has done or is doing the work."""
+        assert node.spec is not None
+        if node.spec.step.key is None:
+            return ""
+        key = view.text(node.spec.step.key)
+        owner = self.run.keys.get(key)
+        if owner is None or owner == node.path:
+            return key
+        if self.run.nodes[owner].phase.ended:
+            self.end(Shared(path=node.path, source=owner, key=key), node.path)
+        else:
+            self.emit(Held(path=node.path, key=key, source=owner))
+        return None
+
+    def _release_held(self, node: Node) -> None:
+        for path in self.run.held.pop(node.path, ()):
+            if self.run.nodes[path].phase is Phase.HELD:
+                key = next(key for key, owner in self.run.keys.items() if owner == node.path)
+                self.end(Shared(path=path, source=node.path, key=key), path)
+
+    def _fail(self, node: Node, why: str) -> None:
+        self.end(Closed(path=node.path, done=False, why=why), node.path)
+
+    def _view(self, node: Node) -> View:
+        return View(self.run, node, self.world.blobs)
+
+
+def _type_name(value: Json) -> str:
+    names = {
+        type(None): "null",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "text",
+        dict: "an object",
+    }
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,49 @@
+"""Which agent gets a task.
+
+Steps ask for skills, never for agents. Candidates are the live agents that offer
+the skill. One that declined the step is never asked again for it; one that failed
+twice at it is left out while there is another. Among the rest the one with the
+most room wins; ties go by name, so that two orchestrators that see the same
+choose the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consort_orchestrator.core.state import Node
+
+FAILURES_BEFORE_ANOTHER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A live agent: how many tasks all its processes take at a time, and how many it has."""
+
+    name: str
+    slots: int
+    load: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The agent chosen and why; no agent when nobody is there; refused when all who are there declined."""
+
+    agent: str | None
+    why: str
+
+
+def choose(node: Node, candidates: Sequence[Candidate]) -> Choice:
+    """One agent for one attempt."""
+    if len(candidates) == 1 and not node.declined:
+        return Choice(candidates[0].name, "only candidate")
+    willing = [c for c in candidates if c.name not in node.declined]
+    if not willing:
+        return Choice(None, "declined by all" if candidates else "")
+    fresh = [c for c in willing if node.failures.get(c.name, 0) < FAILURES_BEFORE_ANOTHER] or willing
+    best = min(fresh, key=lambda c: (node.failures.get(c.name, 0), c.load / max(c.slots, 1), c.name))
+    why = f"least loaded of {len(candidates)}" if len(candidates) > 1 else "only candidate"
+    if len(fresh) < len(candidates):
+        why += f", {len(candidates) - len(fresh)} left out after failing or declining"
+    return Choice(best.name, why)

@@ -1,0 +1,330 @@
+"""What follows from what was said.
+
+`decide` judges the messages that wait for one run, together, and returns the
+facts of one entry. Saying a thing twice changes nothing: a submission of a run
+that exists, a report on a settled task, a wake-up with nothing due all lead to no
+fact, or to one that says why it does not count. The senders are known: the shell
+has checked every code and token before anything comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from consort_orchestrator.core.advance import Advance, World
+from consort_orchestrator.core.assign import Candidate
+from consort_orchestrator.core.resolve import NeedArtefacts
+from consort_orchestrator.core.state import Node, Phase, Run
+from consort_shared.entries import Accepted, Fact, Failure, Finished, Noted, Refused, Submitted, Written
+from consort_shared.errors import PlanError
+from consort_shared.messages import (
+    Cancel,
+    Declined,
+    Done,
+    Failed,
+    Progress,
+    Put,
+    PutAnswer,
+    Report,
+    Submit,
+    Wake,
+    Write,
+)
+from consort_shared.plan.check import check, check_inputs
+
+__all__ = ["Candidate", "Decision", "NeedArtefacts", "Said", "World", "decide"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A submission that is no plan: it ends the run it names before it began."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A message on the run's log that no orchestrator wrote; it was set aside."""
+
+    seq: int
+    why: str
+
+
+Message = Submit | Cancel | Report | Progress | Put | Wake | Unreadable | Foreign
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message and who sent it, as `agent.writer` or `client.me`; `timer` for a wake-up."""
+
+    sender: str
+    message: Message
+
+
+@dataclass(slots=True)
+class Decision:
+    """The facts of one entry, and what to tell whom; no facts means nothing to write."""
+
+    facts: tuple[Fact, ...]
+    answers: list[tuple[str, Put, PutAnswer]] = field(default_factory=list)
+    """agents, what they asked to put, and what became of it"""
+    stopped: list[tuple[str, str]] = field(default_factory=list)
+    """agents and their tasks that are no longer wanted"""
+    refused: list[tuple[Said, str]] = field(default_factory=list)
+    """messages to set aside, with the reason"""
+
+
+def decide(run: Run, messages: Sequence[Said], world: World) -> Decision:
+    """Judge messages. Changes `run` as the facts say; raises NeedArtefacts, after which the run must be folded anew."""
+    going = Advance(run, world)
+    decision = Decision(())
+    for said in messages:
+        _judge(going, decision, said)
+        going.settle()
+    if run.finished is None:
+        _overdue(going, decision)
+    decision.facts = tuple(going.facts)
+    if decision.facts and isinstance(decision.facts[-1], Finished):
+        _stop_all(run, decision)
+    return decision
+
+
+def _judge(going: Advance, decision: Decision, said: Said) -> None:
+    run, message = going.run, said.message
+    match message:
+        case Submit():
+            _submit(going, decision, said, message)
+        case Unreadable():
+            if run.n == 0 and not going.facts:
+                going.emit(Refused(what="submit", sender=said.sender, why=message.why))
+                going.emit(Finished(state="failed", why=message.why))
+            decision.refused.append((said, message.why))
+        case Foreign():
+            if message.seq not in run.set_aside:
+                going.emit(Refused(what="log", sender=said.sender, seq=message.seq, why=message.why))
+        case Cancel():
+            if run.plan is not None and run.finished is None:
+                going.emit(Finished(state="cancelled", why=message.why or f"cancelled by {said.sender}"))
+            elif run.plan is None:
+                decision.refused.append((said, "there is no such run"))
+        case Wake():
+            if run.finished is None and run.plan is not None:
+                going.wake()
+        case Report():
+            _report(going, decision, said, message)
+        case Progress():
+            node = _current(run, message.task)
+            if node is not None:
+                going.emit(
+                    Noted(
+                        path=node.path,
+                        task=message.task,
+                        agent=node.agent,
+                        text=message.text,
+                        done=message.done,
+                        total=message.total,
+                    )
+                )
+        case Put():
+            _put(going, decision, said, message)
+        case _:
+            assert_never(message)
+
+
+# --- submissions
+
+
+def _submit(going: Advance, decision: Decision, said: Said, message: Submit) -> None:
+    run = going.run
+    if run.plan is not None or run.n or run.finished is not None:
+        same = run.plan == message.plan and run.client == said.sender
+        if not same:
+            decision.refused.append((said, "the run exists already, with another plan or of another client"))
+        return
+    faults = check(message.plan)
+    inputs = message.inputs
+    why = ""
+    if faults:
+        why = str(PlanError(faults, f"plan `{message.plan.name}`"))
+    else:
+        try:
+            inputs = check_inputs(message.plan, message.inputs)
+        except PlanError as exc:
+            why = str(exc)
+    going.emit(Submitted(client=said.sender, plan=message.plan, inputs=inputs, goal=message.goal))
+    if why:
+        going.emit(Finished(state="failed", why=why))
+    else:
+        going.begin()
+
+
+# --- reports
+
+
+def _current(run: Run, task: str) -> Node | None:
+    """The instance whose attempt under way this is; None when the task is over, or never was."""
+    path = run.tasks.get(task)
+    if path is None or run.finished is not None:
+        return None
+    node = run.nodes[path]
+    return node if node.phase is Phase.GRANTED and node.task == task else None
+
+
+def _report(going: Advance, decision: Decision, said: Said, report: Report) -> None:
+    run = going.run
+    node = _current(run, report.task)
+    if node is None:
+        _late(going, decision, said, report)
+        return
+    outcome = report.outcome
+    match outcome:
+        case Done():
+            conflict = _conflict(run, outcome.writes)
+            if conflict:
+                _attempt_failed(going, node, "context-conflict", conflict, retry=True)
+                return
+            for write in outcome.writes:
+                _write(going, node, write)
+            going.end(
+                Accepted(
+                    path=node.path,
+                    task=node.task,
+                    agent=node.agent,
+                    instance=report.instance,
+                    output=outcome.output,
+                    seconds=report.seconds,
+                ),
+                node.path,
+            )
+        case Failed():
+            _attempt_failed(going, node, outcome.kind, outcome.message, retry=outcome.retry)
+        case Declined():
+            _attempt_failed(going, node, "declined", outcome.why, retry=True)
+        case _:
+            assert_never(outcome)
+
+
+def _late(going: Advance, decision: Decision, said: Said, report: Report) -> None:
+    """A report on an attempt that is over. Said again word for word it is no news; otherwise it is refused, on record."""
+    run = going.run
+    path = run.tasks.get(report.task)
+    if path is None:
+        decision.refused.append((said, f"there is no task {report.task}"))
+        return
+    node = run.nodes[path]
+    if isinstance(report.outcome, Done) and node.output == report.outcome.output:
+        return
+    if run.finished is None:
+        why = "the step is done already" if node.phase is Phase.DONE else "the attempt is over"
+        going.emit(Refused(what="report", sender=said.sender, task=report.task, why=why))
+
+
+def _attempt_failed(going: Advance, node: Node, kind: str, message: str, *, retry: bool) -> None:
+    """Decide whether another attempt follows, and when."""
+    assert node.spec is not None
+    rule = node.spec.step.retry
+    counts = kind != "declined"
+    counted = node.counted + counts
+    again = retry and counted < rule.attempts
+    wait = min(rule.wait * rule.factor ** max(counted - 1, 0), rule.longest) if counts else 0.0
+    going_on = going.world.now + wait if again else None
+    path = node.path
+    failure = Failure(
+        path=path,
+        task=node.task,
+        agent=node.agent,
+        kind=kind,
+        message=message,
+        retry_at=going_on,
+        counts=counts,
+    )
+    if not again:
+        going.end(failure, path)
+        return
+    going.emit(failure)
+    if wait == 0:
+        going.grant(node)
+
+
+def _overdue(going: Advance, decision: Decision) -> None:
+    """Attempts whose time is up have failed; those whose wait is over begin."""
+    run, now = going.run, going.world.now
+    if run.next_due is None or run.next_due > now:
+        return
+    for path, due in list(run.due.items()):
+        node = run.nodes[path]
+        if due > now or run.finished is not None:
+            continue
+        if node.phase is Phase.GRANTED and node.task:
+            decision.stopped.append((node.agent, node.task))
+            assert node.spec is not None
+            _attempt_failed(
+                going, node, "timeout", f"no report within {node.spec.step.timeout:g} s", retry=True
+            )
+        elif node.phase is Phase.BACKOFF:
+            going.grant(node)
+    going.settle()
+
+
+def _stop_all(run: Run, decision: Decision) -> None:
+    for node in run.nodes.values():
+        if node.phase is Phase.CANCELLED and node.task and node.output is None:
+            decision.stopped.append((node.agent, node.task))
+
+
+# --- context
+
+
+def _conflict(run: Run, writes: Sequence[Write]) -> str:
+    """Why a change of the context does not fit, empty when it does."""
+    for write in writes:
+        kept = run.context.get(write.key)
+        stands = kept.revision if kept is not None else 0
+        if write.seen is not None and write.seen != stands:
+            return f"context key `{write.key}` is at revision {stands}, the write builds on {write.seen}"
+    return ""
+
+
+def _write(going: Advance, node: Node, write: Write, put: str = "") -> None:
+    kept = going.run.context.get(write.key)
+    going.emit(
+        Written(
+            key=write.key,
+            revision=kept.revision + 1 if kept is not None else 1,
+            author=node.agent,
+            task=node.task,
+            output=write.output,
+            confidence=write.confidence,
+            put=put,
+        )
+    )
+
+
+def _put(going: Advance, decision: Decision, said: Said, put: Put) -> None:
+    run = going.run
+    before = run.puts.get(f"{put.task}.{put.id}")
+    if before is not None:
+        answer = before
+    else:
+        node = _current(run, put.task)
+        conflict = "the task is over" if node is None else _conflict(run, [put.write])
+        kept = run.context.get(put.write.key)
+        stands = kept.revision if kept is not None else 0
+        if node is None or conflict:
+            answer = PutAnswer(accepted=False, revision=stands, why=conflict)
+            if run.finished is None and put.task in run.tasks:
+                going.emit(
+                    Refused(
+                        what="put",
+                        sender=said.sender,
+                        task=put.task,
+                        why=conflict,
+                        put=f"{put.task}.{put.id}",
+                    )
+                )
+        else:
+            _write(going, node, put.write, put=f"{put.task}.{put.id}")
+            answer = PutAnswer(accepted=True, revision=stands + 1)
+    decision.answers.append((said.sender.partition(".")[2], put, answer))

@@ -1,0 +1,48 @@
+"""A plan made ready to run: scopes, and who waits for whom.
+
+Computed once per run from the plan and never stored: the plan in the run's first
+entry is what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consort_shared.plan.model import Plan, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Steps that may need one another: those of the plan, or of one block."""
+
+    specs: Mapping[str, Spec]
+    sinks: tuple[str, ...]
+    """the steps that nobody needs, in plan order"""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A step of the plan with what can be known of it before it runs."""
+
+    name: str
+    step: Step
+    body: Scope | None
+    dependents: tuple[str, ...]
+
+
+def scope_of(steps: Mapping[str, Step]) -> Scope:
+    dependents: dict[str, list[str]] = {name: [] for name in steps}
+    for name, step in steps.items():
+        for need in dict.fromkeys(step.needs):
+            dependents[need].append(name)
+    specs = {
+        name: Spec(name, step, scope_of(step.steps) if step.steps else None, tuple(dependents[name]))
+        for name, step in steps.items()
+    }
+    return Scope(specs, tuple(name for name in steps if not dependents[name]))
+
+
+def program(plan: Plan) -> Scope:
+    """The plan's outermost scope. Raises KeyError for a need that does not exist: check the plan first."""
+    return scope_of(plan.steps)

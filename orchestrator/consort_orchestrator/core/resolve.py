@@ -1,0 +1,292 @@
+"""What an expression in a plan means, here and now in a run.
+
+A reference that stands alone is passed on as a reference where it can be: the
+task gets a hole and, in its hand-off, the result that fills it, so a result
+travels once and a large one not at all. Any other expression is evaluated here.
+Results that are stored out of line are not at hand in a pure function; one that
+is needed to decide raises `NeedArtefacts`, and the caller tries again with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
+from consort_shared.entries import Hole
+from consort_shared.messages import Output
+from consort_shared.plan.expressions import Reference, Template, condition, parse, truth
+from consort_shared.values import STORED, ArtefactRef, Json, NoSuchPath, pick
+
+Path = tuple[str | int, ...]
+
+
+class NeedArtefacts(Exception):
+    """Values stored out of line that this decision depends on."""
+
+    def __init__(self, refs: Iterable[ArtefactRef]) -> None:
+        self.refs = tuple(refs)
+        super().__init__(", ".join(ref.artefact for ref in self.refs))
+
+
+@dataclass(slots=True)
+class Bound:
+    """A value with holes in it, and which results fill the holes."""
+
+    value: Json
+    holes: list[Hole] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one instance of a step can see: the run from its place, and the stored values at hand."""
+
+    run: Run
+    node: Node
+    blobs: Mapping[str, Json]
+
+    def inputs(self, value: Json, at: Path = ()) -> Bound:
+        """The inputs of a task: references become holes, other expressions values.
+
+        Raises ExpressionError, NoSuchPath, NeedArtefacts.
+        """
+        if isinstance(value, str):
+            template = parse(value)
+            if template.reference is not None:
+                return self._refer(template.reference, at)
+            return Bound(template.evaluate(self._names(template)))
+        if isinstance(value, Mapping):
+            bound = Bound({})
+            for key, part in value.items():
+                inner = self.inputs(part, (*at, key))
+                bound.value[key] = inner.value
+                bound.holes += inner.holes
+            return bound
+        if isinstance(value, (list, tuple)):
+            bound = Bound([])
+            for index, part in enumerate(value):
+                inner = self.inputs(part, (*at, index))
+                bound.value.append(inner.value)
+                bound.holes += inner.holes
+            return bound
+        return Bound(value)
+
+    def value(self, value: Json) -> Json:
+        """An expression, or a value with expressions in it, evaluated whole."""
+        if isinstance(value, str):
+            template = parse(value)
+            return template.evaluate(self._names(template))
+        if isinstance(value, Mapping):
+            return {key: self.value(part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.value(part) for part in value]
+        return value
+
+    def holds(self, text: str) -> bool:
+        """A condition. Raises ExpressionError when it gives anything but true or false."""
+        template = condition(text)
+        return truth(template.evaluate(self._names(template)))
+
+    def text(self, text: str) -> str:
+        """A key: whatever the expression gives, as text."""
+        template = condition(text) if "${{" not in text else parse(text)
+        value = template.evaluate(self._names(template))
+        return value if isinstance(value, str) else repr(value)
+
+    def result(self, value: Json) -> Json:
+        """The run's result: as `value`, but a stored result that is named whole stays a reference."""
+        if isinstance(value, str):
+            template = parse(value)
+            if template.reference is not None:
+                return self._plain(self._refer(template.reference, ()))
+            return template.evaluate(self._names(template))
+        if isinstance(value, Mapping):
+            return {key: self.result(part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.result(part) for part in value]
+        return value
+
+    def output_of(self, path: str) -> Json:
+        """What a step gave, for the run's result; stored values stay references."""
+        return self._plain(self._output(self.run.nodes[path], (), ()))
+
+    def _plain(self, bound: Bound) -> Json:
+        value = bound.value
+        for hole in bound.holes:
+            output = self.run.nodes[hole.prior].output
+            assert output is not None
+            if hole.path or output.ref is None:
+                filling = pick(self._load(output), hole.path)
+            else:
+                filling = {STORED: output.ref.model_dump(mode="json")}
+            value = filled(value, hole.at, filling)
+        return value
+
+    def _refer(self, ref: Reference, at: Path) -> Bound:
+        root, path = ref.root, ref.path
+        if root == "steps" and len(path) >= 2:
+            target = self._sees(str(path[0]))
+            if path[1] == "status":
+                return Bound(target.phase.value)
+            return self._output(target, path[2:], at)
+        if root == "previous":
+            before = self._previous()
+            if before is None:
+                return Bound(None)
+            return self._in_iteration(before, path, at)
+        if root == "output":
+            return self._output(self.node, path, at)
+        return Bound(pick(self._ambient(root), path))
+
+    def _in_iteration(self, iteration: Node, path: Path, at: Path) -> Bound:
+        if iteration.role is Role.BLOCK and path:
+            inner = self.run.nodes[child_path(iteration, str(path[0]))]
+            return self._output(inner, path[2:], at)
+        return self._output(iteration, path[1:], at)
+
+    def _output(self, node: Node, path: Path, at: Path) -> Bound:
+        """A step's result, or part of it: of a block an object of its steps' results, of a `for_each` a list."""
+        if node.phase is not Phase.DONE and node.role is Role.TASK:
+            return Bound(None)
+        if node.role is Role.TASK:
+            return self._leaf(node, path, at)
+        if node.role is Role.LOOP:
+            last = self.run.nodes.get(f"{node.path}[{node.started}]")
+            return self._output(last, path, at) if last is not None else Bound(None)
+        if node.role is Role.EACH:
+            return self._items(node, path, at)
+        assert node.scope is not None
+        if path:
+            if path[0] not in node.scope.specs:
+                raise NoSuchPath(f"block `{node.path}` has no step `{path[0]}`")
+            return self._output(self.run.nodes[child_path(node, str(path[0]))], path[1:], at)
+        bound = Bound({})
+        for name in node.scope.specs:
+            inner = self._output(self.run.nodes[child_path(node, name)], (), (*at, name))
+            bound.value[name] = inner.value
+            bound.holes += inner.holes
+        return bound
+
+    def _items(self, node: Node, path: Path, at: Path) -> Bound:
+        children = [self.run.nodes.get(f"{node.path}[{i}]") for i in range(len(node.items))]
+        if path and isinstance(path[0], int):
+            if not -len(children) <= path[0] < len(children):
+                raise NoSuchPath(f"`{node.path}` has {len(children)} items, none at [{path[0]}]")
+            child = children[path[0]]
+            return self._output(child, path[1:], at) if child is not None else Bound(None)
+        if path:
+            raise NoSuchPath(f"the result of `{node.path}` is a list, it has no `{path[0]}`")
+        bound = Bound([])
+        for index, child in enumerate(children):
+            inner = self._output(child, (), (*at, index)) if child is not None else Bound(None)
+            bound.value.append(inner.value)
+            bound.holes += inner.holes
+        return bound
+
+    def _leaf(self, node: Node, path: Path, at: Path) -> Bound:
+        output = node.output
+        assert output is not None
+        direct = self._needs(node)
+        if output.ref is None and not direct:
+            return Bound(pick(output.value, path))
+        if output.ref is None:
+            pick(output.value, path)  # refuse here what would fail there
+        return Bound(None, [Hole(at=at, prior=node.path, path=path)])
+
+    def _needs(self, target: Node) -> bool:
+        """Whether the result is in the hand-off anyway, because this step needs that one directly."""
+        spec = self.node.spec
+        return spec is not None and target.spec is not None and target.spec.name in spec.step.needs
+
+    def _load(self, output: Output) -> Json:
+        if output.ref is None:
+            return output.value
+        if output.ref.artefact not in self.blobs:
+            raise NeedArtefacts([output.ref])
+        return self.blobs[output.ref.artefact]
+
+    def _names(self, template: Template) -> dict[str, Json]:
+        """The values of all that an expression names."""
+        names: dict[str, Json] = {}
+        for ref in template.references():
+            if ref.root == "steps" and ref.path:
+                name = str(ref.path[0])
+                target = self._sees(name)
+                whole = self._whole(self._output(target, (), ()))
+                names.setdefault("steps", {})[name] = {"output": whole, "status": target.phase.value}
+            elif ref.root == "previous":
+                names["previous"] = self._previous_value()
+            elif ref.root == "output":
+                names["output"] = self._whole(self._output(self.node, (), ()))
+            elif ref.root not in names:
+                names[ref.root] = self._ambient(ref.root)
+        return names
+
+    def _whole(self, bound: Bound) -> Json:
+        value = bound.value
+        for hole in bound.holes:
+            output = self.run.nodes[hole.prior].output
+            assert output is not None
+            value = filled(value, hole.at, pick(self._load(output), hole.path))
+        return value
+
+    def _previous_value(self) -> Json:
+        before = self._previous()
+        if before is None:
+            return None
+        if before.role is not Role.BLOCK:
+            return {"output": self._whole(self._output(before, (), ()))}
+        assert before.scope is not None
+        return {
+            name: {"output": self._whole(self._output(self.run.nodes[child_path(before, name)], (), ()))}
+            for name in before.scope.specs
+        }
+
+    def _ambient(self, root: str) -> Json:
+        if root == "inputs":
+            return self.run.inputs
+        if root in ("item", "index"):
+            inside = self._inside(Role.EACH)
+            assert inside.parent is not None
+            return self.run.nodes[inside.parent].items[inside.index] if root == "item" else inside.index
+        if root == "iteration":
+            return self._inside(Role.LOOP).index
+        raise NoSuchPath(f"`{root}` is not a name of the expression language")
+
+    def _inside(self, role: Role) -> Node:
+        """The nearest enclosing item or iteration; this instance itself counts."""
+        at = self.node
+        while at.parent is not None:
+            if at.index >= 0 and self.run.nodes[at.parent].role is role:
+                return at
+            at = self.run.nodes[at.parent]
+        raise NoSuchPath(
+            f"`{self.node.path}` is not inside a {'for_each' if role is Role.EACH else 'repeat'}"
+        )
+
+    def _previous(self) -> Node | None:
+        iteration = self._inside(Role.LOOP)
+        return self.run.nodes.get(f"{iteration.parent}[{iteration.index - 1}]")
+
+    def _sees(self, name: str) -> Node:
+        """The step of that name in this scope or an enclosing one.
+
+        A condition of a loop looks from its iteration, so a block's own steps count as seen.
+        """
+        at: Node | None = self.node
+        while at is not None:
+            if at.role is Role.BLOCK and at.scope is not None and name in at.scope.specs:
+                return self.run.nodes[child_path(at, name)]
+            at = self.run.nodes[at.parent] if at.parent is not None else None
+        raise NoSuchPath(f"there is no step `{name}` in sight of `{self.node.path}`")
+
+
+def filled(value: Json, at: Path, filling: Json) -> Json:
+    """A value with one place filled in; the containers on the way are changed in place."""
+    if not at:
+        return filling
+    container = value
+    for part in at[:-1]:
+        container = container[part]
+    container[at[-1]] = filling
+    return value

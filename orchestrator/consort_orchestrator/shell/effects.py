@@ -1,0 +1,133 @@
+"""What follows from an entry that is stored: deliveries, projections, the timer, orders.
+
+All of it is derived from entries and can be done again without harm. It is done
+after the entry is stored and before the messages that caused it are acknowledged;
+whoever next loads the run does what may be missing (`restore`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from consort_bus import subjects
+from consort_bus.artefacts import Artefacts
+from consort_bus.buckets import Buckets
+from consort_bus.connection import Bus
+from consort_bus.envelope import OrchestratorSeal, stow
+from consort_bus.publish import PubAck, Publisher, WrongLastSequence
+from consort_bus.subjects import ContextSubject, ControlSubject, CopySubject, TimerSubject, WaitingSubject
+from consort_bus.topology import FIRED_TIMER_TTL
+from consort_orchestrator.core import Decision, Run
+from consort_orchestrator.core.handoff import delivered
+from consort_orchestrator.core.state import Kept
+from consort_shared.codec import encode
+from consort_shared.entries import Delivery, Fact, Granted, Waiting, Written
+from consort_shared.messages import Answer, Stop
+
+EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
+SCHEDULE, TARGET = "Nats-Schedule", "Nats-Schedule-Target"
+REVISION = "Consort-Revision"
+
+
+class Effects:
+    """Carries out what entries imply."""
+
+    def __init__(
+        self, bus: Bus, publisher: Publisher, buckets: Buckets, artefacts: Artefacts, seal: OrchestratorSeal
+    ) -> None:
+        self._bus = bus
+        self._publisher = publisher
+        self._buckets = buckets
+        self._artefacts = artefacts
+        self._seal = seal
+
+    async def of(self, run: Run, facts: Sequence[Fact], *, direct: bool, waited: Iterable[str] = ()) -> None:
+        """What an entry's facts imply. `direct`: its one task went out with the entry itself.
+
+        `waited` are the skills that the run waited for before. Raises BusError.
+        """
+        pending: list[asyncio.Future[PubAck]] = []
+        for fact in facts:
+            if isinstance(fact, Granted) and not direct:
+                pending.append(await self._copy(run, fact))
+            elif isinstance(fact, Written):
+                pending.append(await self._project(run, fact.key, run.context[fact.key]))
+            elif isinstance(fact, Waiting):
+                pending.append(await self._put(str(WaitingSubject(fact.skill, run.id)), b"{}"))
+        for skill in set(waited) - set(run.waiting.values()):
+            pending.append(await self._put(str(WaitingSubject(skill, run.id)), b"", {"KV-Operation": "DEL"}))
+        await _all(pending)
+
+    async def restore(self, run: Run) -> None:
+        """Do again whatever a crash may have left undone; what is there already is left alone. Raises BusError."""
+        if run.finished is not None:
+            return
+        pending: list[asyncio.Future[PubAck]] = []
+        for skill in dict.fromkeys(run.waiting.values()):
+            pending.append(await self._put(str(WaitingSubject(skill, run.id)), b"{}"))
+        if run.context:
+            kept_there = await self._buckets.entries(subjects.CONTEXT, run.id)
+            there = {value.subject: value.headers.get(REVISION) for value in kept_there}
+            for key, kept in run.context.items():
+                if there.get(str(ContextSubject(run.id, key))) != str(kept.revision):
+                    pending.append(await self._project(run, key, kept))
+        await _all(pending)
+
+    async def resend(self, run: Run, granted: Iterable[Granted]) -> None:
+        """Deliver tasks of entries that granted several, where the delivery is missing. Raises BusError."""
+        await _all([await self._copy(run, fact) for fact in granted])
+
+    async def set_timer(self, run: str, at: float) -> None:
+        """Have the run woken at an instant, whatever becomes of this process. Replaces the timer it had."""
+        when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        headers = {
+            SCHEDULE: f"@at {when}",
+            TARGET: str(TimerSubject("fire", run)),
+            "Nats-Schedule-TTL": FIRED_TIMER_TTL,
+        }
+        await self._publisher.publish(str(TimerSubject("set", run)), b"", headers)
+
+    async def tell(self, run: Run, decision: Decision) -> None:
+        """Orders and answers to agents: not stored, lost if nobody listens, and nothing depends on them."""
+        for agent, task in decision.stopped:
+            await self._order(agent, encode(Stop(run=run.id, task=task)))
+        for agent, put, answer in decision.answers:
+            await self._order(agent, encode(Answer(run=run.id, task=put.task, id=put.id, answer=answer)))
+
+    async def _order(self, agent: str, body: bytes) -> None:
+        wrapped = self._seal.order(str(ControlSubject(agent)), body, agent)
+        await self._bus.publish(wrapped.subject, wrapped.payload, headers=wrapped.headers)
+
+    async def _copy(self, run: Run, fact: Granted) -> asyncio.Future[PubAck]:
+        full = delivered(run, fact)
+        entry = int(fact.task.partition("-")[0])
+        body = encode(Delivery(v=1, run=run.id, n=entry, entry=full.nonce, granted=full))
+        payload, headers = await stow(body, self._artefacts)
+        subject = str(CopySubject(run.id, fact.agent, fact.task))
+        wrapped = self._seal.entry(subject, payload, headers, run.id, full.nonce)
+        self._seal.address(wrapped, run.id, fact.agent, fact.task, fact.nonce)
+        # Stored once: a second copy of the same task is refused by the server.
+        wrapped.headers[EXPECT_LAST] = "0"
+        return await self._publisher.publish_nowait(wrapped.subject, wrapped.payload, wrapped.headers)
+
+    async def _project(self, run: Run, key: str, kept: Kept) -> asyncio.Future[PubAck]:
+        payload, headers = await stow(encode(kept.output), self._artefacts)
+        headers |= {REVISION: str(kept.revision), "Consort-Author": kept.author, "Consort-Task": kept.task}
+        return await self._put(str(ContextSubject(run.id, key)), payload, headers)
+
+    async def _put(
+        self, subject: str, payload: bytes, headers: dict[str, str] | None = None
+    ) -> asyncio.Future[PubAck]:
+        return await self._publisher.publish_nowait(subject, payload, headers)
+
+
+async def _all(pending: Sequence[asyncio.Future[PubAck]]) -> None:
+    """Wait for every acknowledgement. What is stored already counts as stored. Raises the first BusError."""
+    failed: BaseException | None = None
+    for outcome in await asyncio.gather(*pending, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, WrongLastSequence):
+            failed = failed or outcome
+    if failed is not None:
+        raise failed

@@ -1,0 +1,108 @@
+"""A run's entries: reading them back, and appending the next.
+
+Reading checks every code and the chain. What is on the run's log but is no entry
+of ours is reported, never folded. Appending is fenced: it succeeds only behind the
+entry that the decision was made on.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from consort_bus import subjects
+from consort_bus.append import Fence
+from consort_bus.artefacts import Artefacts
+from consort_bus.envelope import CONTENT_TYPE, ENTRY_ID, OrchestratorSeal, Wrapped, body_of, stow
+from consort_bus.reading import Stored, read
+from consort_bus.subjects import EntrySubject
+from consort_bus.wire import Wire
+from consort_orchestrator.core import Run, apply, outstanding
+from consort_shared.codec import decode, encode
+from consort_shared.entries import Entry, Granted, body_digest, entry_adapter
+from consort_shared.errors import DecodeError
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A run as the log has it; `tail` is the sequence of the last message on its entries' subjects, 0 for none."""
+
+    run: Run
+    tail: int = 0
+    foreign: list[tuple[Stored, str]] = field(default_factory=list)
+    copied: dict[str, Granted] = field(default_factory=dict)
+    """tasks, by id, that went out as copies of their entry"""
+
+    def undelivered(self) -> list[Granted]:
+        """The tasks under way whose copy may not have been sent."""
+        tasks = outstanding(self.run)
+        return [fact for task, fact in self.copied.items() if task in tasks]
+
+
+class UnknownKind(Exception):
+    """An entry that this version cannot apply; the run must not go on here."""
+
+
+class History:
+    """The log, as one orchestrator reads and writes it."""
+
+    def __init__(self, wire: Wire, artefacts: Artefacts, seal: OrchestratorSeal) -> None:
+        self._wire = wire
+        self._fence = Fence(wire)
+        self._artefacts = artefacts
+        self._seal = seal
+
+    async def load(self, run_id: str) -> Loaded:
+        """Fold a run from the log. Raises BusError, UnknownKind."""
+        loaded = Loaded(Run(run_id))
+        async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run_id)):
+            loaded.tail = stored.seq
+            await self._take(loaded, stored)
+        return loaded
+
+    async def _take(self, loaded: Loaded, stored: Stored) -> None:
+        run = loaded.run
+        if not self._seal.genuine_entry(stored.subject, stored.data, stored.headers):
+            loaded.foreign.append((stored, "no orchestrator wrote it: its code is missing or wrong"))
+            return
+        body = await body_of(stored.data, stored.headers, self._artefacts)
+        try:
+            entry = decode(entry_adapter, body, stored.headers.get(CONTENT_TYPE))
+        except DecodeError as exc:
+            raise UnknownKind(f"entry at {stored.seq} of run {run.id}: {exc.why}") from exc
+        if entry.run != run.id or entry.n != run.n + 1 or entry.prev != run.chain:
+            loaded.foreign.append((stored, f"a copy of entry {entry.n}, stored again out of place"))
+            return
+        subject = EntrySubject.parse(stored.subject)
+        for fact in entry.facts:
+            apply(run, fact, entry.at)
+            if isinstance(fact, Granted) and (subject is None or subject.agent is None):
+                loaded.copied[fact.task] = fact
+        run.n = entry.n
+        run.chain = body_digest(body)
+
+    async def append(
+        self, entry: Entry, *, tail: int, agent: str | None, kind: str, task: str, nonce: str
+    ) -> tuple[int, str]:
+        """Store an entry behind `tail`; its sequence, and its digest for the chain.
+
+        With an agent, the entry is addressed to it and carries the token of its task.
+        Raises FenceRefused when somebody else wrote first, AppendUnknown when that cannot be told, StorageFull.
+        """
+        body = encode(entry)
+        wrapped = await self._wrap(entry.run, body, str(EntrySubject(entry.run, agent, kind)))
+        if agent is not None:
+            self._seal.address(wrapped, entry.run, agent, task, nonce)
+        seq = await self._fence.append(
+            wrapped.subject,
+            wrapped.payload,
+            wrapped.headers,
+            filter_subject=subjects.run_entries(entry.run),
+            expected=tail,
+            entry_id=wrapped.headers[ENTRY_ID],
+        )
+        return seq, body_digest(body)
+
+    async def _wrap(self, run: str, body: bytes, subject: str) -> Wrapped:
+        payload, headers = await stow(body, self._artefacts)
+        return self._seal.entry(subject, payload, headers, run, secrets.token_hex(8) + body_digest(body)[:16])

@@ -1,0 +1,152 @@
+"""Who is there: the live agents, as their signs of life tell.
+
+Presences are read from their bucket; a subscription only hints that something
+changed, and the bucket is read again every few seconds and after a reconnect. A
+process that was not heard of for `SILENCE` is gone. Load is counted from what this
+orchestrator itself gave out: a measure for sharing work, never a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from consort_bus import subjects
+from consort_bus.buckets import Buckets
+from consort_bus.connection import Bus
+from consort_bus.envelope import OrchestratorSeal
+from consort_bus.errors import BusError
+from consort_bus.listen import Heard, listening
+from consort_bus.subjects import AgentSubject
+from consort_orchestrator.core import Candidate
+from consort_shared.card import AgentCard, Presence
+from consort_shared.codec import MSGPACK, decode
+from consort_shared.entries import Accepted, Fact, Failure, Granted
+from consort_shared.errors import DecodeError
+
+SILENCE = 10.0
+"""Seconds without a sign of life after which a process is taken to be gone."""
+REREAD = 5.0
+
+log = logging.getLogger("consort.orchestrator")
+_presence: TypeAdapter[Presence] = TypeAdapter(Presence)
+
+
+@dataclass(slots=True)
+class _Seen:
+    presence: Presence
+    heard: float
+    revision: int
+
+
+class Registry:
+    """The live agents and what they offer."""
+
+    def __init__(self, bus: Bus, buckets: Buckets, seal: OrchestratorSeal) -> None:
+        self._bus = bus
+        self._buckets = buckets
+        self._seal = seal
+        self._seen: dict[str, dict[str, _Seen]] = defaultdict(dict)
+        self._offers: dict[str, list[tuple[str, int]]] = {}
+        self._load: dict[str, int] = defaultdict(int)
+        self._on_new_skills: list[Callable[[], None]] = []
+
+    def on_new_skills(self, callback: Callable[[], None]) -> None:
+        """Called when a skill is on offer that was not before."""
+        self._on_new_skills.append(callback)
+
+    def candidates(self, skill: str) -> list[Candidate]:
+        """The live agents that offer a skill."""
+        return [Candidate(name, slots, self._load[name]) for name, slots in self._offers.get(skill, ())]
+
+    @property
+    def skills(self) -> list[str]:
+        return list(self._offers)
+
+    def count(self, facts: Iterable[Fact]) -> None:
+        """Keep the load up to date with what was decided."""
+        for fact in facts:
+            if isinstance(fact, Granted):
+                self._load[fact.agent] += 1
+            elif isinstance(fact, (Accepted, Failure)) and self._load[fact.agent] > 0:
+                self._load[fact.agent] -= 1
+
+    def forget_load(self, agents: Iterable[str]) -> None:
+        """Tasks that ended without a report: their run was cancelled."""
+        for agent in agents:
+            if self._load[agent] > 0:
+                self._load[agent] -= 1
+
+    def card(self, agent: str) -> AgentCard | None:
+        """The card that an agent's live processes show."""
+        for seen in self._seen.get(agent, {}).values():
+            return seen.presence.card
+        return None
+
+    async def run(self) -> None:
+        """Keep the picture up to date until cancelled."""
+        async with listening(self._bus, subjects.AGENTS_FILTER, self._heard):
+            while True:
+                try:
+                    await self.refresh()
+                except BusError as exc:
+                    log.warning("signs of life cannot be read now: %s", exc)
+                await asyncio.sleep(REREAD)
+
+    async def refresh(self) -> None:
+        """Read all presences anew. Raises BusError."""
+        now = time.monotonic()
+        for value in await self._buckets.entries(subjects.AGENTS):
+            self._take(value.subject, value.data, value.headers, now, value.revision)
+        for agent, instances in list(self._seen.items()):
+            for instance, seen in list(instances.items()):
+                if now - seen.heard > SILENCE:
+                    log.info("agent %s: process %s has fallen silent", agent, instance)
+                    del instances[instance]
+        self._offer()
+
+    async def _heard(self, heard: Heard) -> None:
+        self._take(heard.subject, heard.data, heard.headers, time.monotonic())
+        self._offer()
+
+    def _take(
+        self, subject: str, data: bytes, headers: Mapping[str, str], now: float, revision: int = 0
+    ) -> None:
+        where = AgentSubject.parse(subject)
+        if where is None:
+            return
+        if headers.get("KV-Operation"):
+            self._seen[where.agent].pop(where.instance, None)
+            return
+        known = self._seen[where.agent].get(where.instance)
+        if known is not None and 0 < revision <= known.revision:
+            return  # no newer sign of life than the one counted already
+        if not self._seal.genuine_from(where.agent, subject, data, headers):
+            return
+        try:
+            presence = decode(_presence, data, MSGPACK)
+        except DecodeError as exc:
+            log.warning("agent %s: unreadable sign of life: %s", where.agent, exc.why)
+            return
+        if presence.card.name == where.agent:
+            self._seen[where.agent][where.instance] = _Seen(
+                presence, now, max(revision, known.revision if known else 0)
+            )
+
+    def _offer(self) -> None:
+        offers: dict[str, list[tuple[str, int]]] = {}
+        for agent, instances in sorted(self._seen.items()):
+            slots = sum(seen.presence.card.slots for seen in instances.values())
+            for skill in {skill.name for seen in instances.values() for skill in seen.presence.card.skills}:
+                offers.setdefault(skill, []).append((agent, slots))
+        new = offers.keys() - self._offers.keys()
+        self._offers = offers
+        if new:
+            for callback in self._on_new_skills:
+                callback()

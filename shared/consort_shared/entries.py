@@ -1,0 +1,292 @@
+"""The facts of a run, and the entries that hold them.
+
+An entry is one decision about one or more messages: who caused it, and the facts
+that follow. The state of a run is a fold over its facts and depends on nothing
+else, so every fact carries what was decided, never what would have to be
+evaluated again. Entries form a hash chain: `prev` is the SHA-256 of the previous
+entry's body.
+
+Paths name instances of steps: `gather`, `report[2].write` (second iteration),
+`each[0]` (first item).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from consort_shared.codec import Tagged
+from consort_shared.ids import Digest, Name, RunId, SkillName, Token
+from consort_shared.messages import Output
+from consort_shared.plan.model import Plan
+from consort_shared.values import Json
+
+SCHEMA = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hole(_Part):
+    """A place in a task's inputs that is filled from an earlier result when the task starts."""
+
+    at: tuple[str | int, ...] = Field(description="where in the inputs")
+    prior: str = Field(description="path of the step whose result goes there")
+    path: tuple[str | int, ...] = Field(default=(), description="which part of the result")
+
+
+class Prior(_Part):
+    """What was done before: by whom, with which result. `output` is left out where the reader has it already."""
+
+    path: str
+    skill: str = ""
+    agent: str = ""
+    task: str = ""
+    digest: Digest
+    output: Output | None = None
+
+
+class ContextItem(_Part):
+    """A context value as the task is given it."""
+
+    key: Name
+    revision: int
+    author: str
+    task: str = ""
+    confidence: float = 1.0
+    output: Output
+
+
+class HandOff(_Part):
+    """All that a task is given of what happened before it.
+
+    `after` and `chain` name the entry before this decision and its digest: whoever may read the log can
+    check that the hand-off leaves nothing out.
+    """
+
+    after: int = 0
+    chain: str = ""
+    priors: tuple[Prior, ...] = ()
+    context: tuple[ContextItem, ...] = ()
+
+
+class Submitted(Tagged):
+    """A client handed in the run."""
+
+    fact: Literal["submitted"] = "submitted"
+    client: str
+    plan: Plan
+    inputs: dict[Name, Json] = Field(default_factory=dict)
+    goal: str = ""
+
+
+class Opened(Tagged):
+    """A block, a `for_each` or a `repeat` began; `items` are those of a `for_each`."""
+
+    fact: Literal["opened"] = "opened"
+    path: str
+    items: tuple[Json, ...] | None = None
+
+
+class Granted(Tagged):
+    """A task: one attempt at a step by one agent."""
+
+    fact: Literal["granted"] = "granted"
+    path: str
+    task: Token
+    attempt: int
+    agent: Token
+    skill: SkillName
+    inputs: dict[str, Json] = Field(default_factory=dict)
+    holes: tuple[Hole, ...] = ()
+    handoff: HandOff = HandOff()
+    deadline: float = Field(description="seconds since 1970")
+    nonce: str
+    why: str = Field(default="", description="why this agent")
+    trouble: str = Field(default="", description="why the attempt before this one failed")
+    key: str = ""
+
+
+class Waiting(Tagged):
+    """A step could start, but no agent that offers its skill is there."""
+
+    fact: Literal["waiting"] = "waiting"
+    path: str
+    skill: SkillName
+    key: str = ""
+
+
+class Held(Tagged):
+    """A step has the key of another that is still at work, and waits for its result."""
+
+    fact: Literal["held"] = "held"
+    path: str
+    key: str
+    source: str
+
+
+class Written(Tagged):
+    """A context key has a new value."""
+
+    fact: Literal["written"] = "written"
+    key: Name
+    revision: int
+    author: str
+    task: str
+    output: Output
+    confidence: float = 1.0
+    put: str = Field(default="", description="id of the Put that asked for it, if one did")
+
+
+class Accepted(Tagged):
+    """A task's result counts: the step is done."""
+
+    fact: Literal["accepted"] = "accepted"
+    path: str
+    task: Token
+    agent: Token
+    instance: str
+    output: Output
+    seconds: float = 0.0
+
+
+class Failure(Tagged):
+    """An attempt failed. With `retry_at` another follows, without it the step has failed."""
+
+    fact: Literal["failure"] = "failure"
+    path: str
+    task: Token
+    agent: Token
+    kind: str
+    message: str
+    retry_at: float | None = None
+    counts: bool = Field(default=True, description="whether it uses up one of the step's attempts")
+
+
+class Skipped(Tagged):
+    """A step will not be done."""
+
+    fact: Literal["skipped"] = "skipped"
+    path: str
+    why: str
+
+
+class Shared(Tagged):
+    """A step has the key of another and takes its result; `source` is that other's path."""
+
+    fact: Literal["shared"] = "shared"
+    path: str
+    source: str
+    key: str
+
+
+class Closed(Tagged):
+    """A step ended without a report of its own: a block, a loop, or one that could not even start."""
+
+    fact: Literal["closed"] = "closed"
+    path: str
+    done: bool
+    why: str = ""
+
+
+class Refused(Tagged):
+    """Something does not count, and why: a report, a context write, a submission, a foreign message on the log."""
+
+    fact: Literal["refused"] = "refused"
+    what: str
+    sender: str
+    task: str = ""
+    why: str
+    put: str = ""
+    seq: int = Field(default=0, description="of a foreign message: where in the stream it stands")
+
+
+class Noted(Tagged):
+    """A milestone that an agent reported."""
+
+    fact: Literal["noted"] = "noted"
+    path: str
+    task: Token
+    agent: Token
+    text: str
+    done: float | None = None
+    total: float | None = None
+
+
+class Finished(Tagged):
+    """The run has ended."""
+
+    fact: Literal["finished"] = "finished"
+    state: Literal["completed", "failed", "cancelled"]
+    output: Json = None
+    why: str = ""
+
+
+Fact: TypeAlias = Annotated[
+    Submitted
+    | Opened
+    | Granted
+    | Waiting
+    | Held
+    | Written
+    | Accepted
+    | Failure
+    | Skipped
+    | Shared
+    | Closed
+    | Refused
+    | Noted
+    | Finished,
+    Field(discriminator="fact"),
+]
+
+
+class Cause(_Part):
+    """The message that an entry answers: who sent it, and the SHA-256 of its body, shortened."""
+
+    sender: str
+    digest: str
+
+
+class Entry(_Part):
+    """One decision, one entry. `at` is in seconds since 1970 by the writer's clock; order is by `n` alone."""
+
+    v: int = SCHEMA
+    run: RunId
+    n: int = Field(ge=1)
+    at: float
+    writer: str
+    prev: str = ""
+    causes: tuple[Cause, ...] = ()
+    facts: tuple[Fact, ...]
+
+
+class Delivery(_Part):
+    """A task on its way to its agent, when its entry grants more than one."""
+
+    v: int = SCHEMA
+    run: RunId
+    n: int
+    entry: str
+    granted: Granted
+
+
+entry_adapter: TypeAdapter[Entry] = TypeAdapter(Entry)
+delivery_adapter: TypeAdapter[Delivery] = TypeAdapter(Delivery)
+
+
+def body_digest(body: bytes) -> str:
+    """The link of the hash chain: SHA-256 of an entry's body."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def kind_of(facts: tuple[Fact, ...]) -> str:
+    """The word that an entry bears in its subject, so that readers can filter."""
+    kinds = {fact.fact for fact in facts}
+    for fact, kind in (("finished", "ended"), ("granted", "granted"), ("waiting", "waiting")):
+        if fact in kinds:
+            return kind
+    return "noted"

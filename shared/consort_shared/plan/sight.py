@@ -1,0 +1,192 @@
+"""What an expression may refer to from where it stands.
+
+Every expression sees all inputs; the steps that its step needs, directly or
+through others, and those that the blocks around it need; `item` and `index` in
+and below a `for_each`, `iteration` and `previous` in and below a `repeat`. An
+`if` is decided once, before the step's own modifier, so it sees none of the
+modifier's names, nor does `for_each.items`. `repeat.until` sees the steps of its
+block, or `output` of its task. The plan's `output` sees the steps of the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consort_shared.plan.contracts import SkillInfo, missing_member
+from consort_shared.plan.model import Plan
+from consort_shared.plan.scopes import Path, Place, Scope
+from consort_shared.plan.tokens import Reference
+from consort_shared.plan.wording import did_you_mean, dotted, listed
+
+_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
+"""Names CEL gives to types: `type(x) == int`."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one expression may see."""
+
+    place: Place | None = None
+    """the step whose needs count; None for the output of the plan"""
+    item: bool = False
+    loop: Place | None = None
+    """the innermost repeated step around the expression"""
+    until: Place | None = None
+    """the repeated step whose `until` this is"""
+
+
+def in_for_each(place: Place | None) -> bool:
+    return place is not None and any(p.step.for_each is not None for p in place.outwards())
+
+
+def loop_of(place: Place | None) -> Place | None:
+    if place is None:
+        return None
+    return next((p for p in place.outwards() if p.step.repeat is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Judges what one expression refers to, from where it stands."""
+
+    plan: Plan
+    top: Scope
+    places: Mapping[str, Place]
+    """every step of the plan, by name"""
+    skills: Mapping[str, SkillInfo]
+    """those on offer; empty when they are not known"""
+    view: View
+
+    def fault(self, reference: Reference) -> str:
+        """Why the reference cannot be followed, or nothing."""
+        view, path = self.view, reference.path
+        match reference.root:
+            case "inputs":
+                return self._input(path)
+            case "steps":
+                return self._steps(path)
+            case "item" | "index" if not view.item:
+                own = view.place is not None and view.place.step.for_each is not None
+                return f"`{reference.root}` is known only in and below a `for_each`" + (
+                    "; `if` and `items` are read once, before the first item" if own else ""
+                )
+            case "iteration" if view.loop is None and view.until is None:
+                return "`iteration` is known only in and below a `repeat`"
+            case "previous":
+                return self._previous(path)
+            case "output":
+                return self._own_output(path)
+            case "item" | "index" | "iteration":
+                return ""
+            case root if root in _TYPES:
+                return ""
+            case root:
+                known = ["inputs", "steps", "item", "index", "iteration", "previous", "output"]
+                return f"there is nothing called `{root}`" + (
+                    did_you_mean(root, known) or f"; write steps.{root}.output or inputs.{root}"
+                )
+
+    def _input(self, path: Path) -> str:
+        inputs = list(self.plan.inputs)
+        if not path or path[0] in inputs:
+            return ""
+        name = str(path[0])
+        hint = did_you_mean(name, inputs) or f"; it has {listed(inputs)}"
+        return f"the plan has no input `{name}`{hint}"
+
+    def _steps(self, path: Path) -> str:
+        if not path or not isinstance(path[0], str):
+            return "`steps` must be followed by the name of a step, written out"
+        name, view = path[0], self.view
+        if view.until is not None and name in (view.until.step.steps or {}):
+            return self._output(_child(view.until, name), path[1:])
+        if view.place is None:
+            return (
+                self._output(self.top.place(name), path[1:])
+                if name in self.top.steps
+                else self._unseen(name, None)
+            )
+        for outer in view.place.outwards():
+            if outer.scope.comes_after(outer.name, name):
+                return self._output(outer.scope.place(name), path[1:])
+        return self._unseen(name, view.place)
+
+    def _unseen(self, name: str, place: Place | None) -> str:
+        target = self.places.get(name)
+        if target is None:
+            hint = did_you_mean(name, list(self.places))
+            return f"there is no step `{name}`{hint}"
+        outwards = list(place.outwards()) if place is not None else []
+        if place is not None and name == place.name:
+            return f"`{name}` cannot use its own output" + (
+                "; the last iteration's is `previous.output`" if place.step.repeat else ""
+            )
+        if name in {outer.name for outer in outwards}:
+            return f"`{name}` is the block this step is in; its output is not there yet"
+        for outer in outwards:
+            if name in outer.scope.steps:
+                return (
+                    f"`{outer.name}` does not need `{name}`; add `{name}` to {dotted((*outer.path, 'needs'))}"
+                )
+        blocks = [p.name for p in target.outwards()][:0:-1]
+        return f"`{name}` is inside the block `{blocks[-1]}`; use steps.{'.output.'.join((*blocks, name))}"
+
+    def _output(self, place: Place, path: Path) -> str:
+        """Why a path below `steps.<place>` cannot be followed, or nothing."""
+        shown = f"steps.{place.name}"
+        if not path:
+            return f"`{shown}` is not a value; write {shown}.output"
+        if path[0] != "output":
+            return f"a step has no `{path[0]}`, only its output: write {dotted((shown, 'output', *path))}"
+        rest, step = path[1:], place.step
+        if step.for_each is not None and rest:
+            if not isinstance(rest[0], int):
+                return f"the output of `{place.name}` is a list, one for each item: write {shown}.output[0]"
+            rest = rest[1:]
+        if not rest:
+            return ""
+        if step.steps is not None:
+            if rest[0] not in step.steps:
+                hint = (
+                    did_you_mean(str(rest[0]), list(step.steps)) or f"; there are {listed(list(step.steps))}"
+                )
+                return f"the block `{place.name}` has no step `{rest[0]}`{hint}"
+            return self._output(_child(place, str(rest[0])), ("output", *rest[1:]))
+        info = self.skills.get(step.skill or "")
+        missing = missing_member(info.output_schema, rest) if info is not None else ""
+        return f"the output of `{place.name}` (skill `{step.skill}`): {missing}" if missing else ""
+
+    def _previous(self, path: Path) -> str:
+        loop = self.view.loop
+        if loop is None:
+            return "`previous` is known only in and below a `repeat`" + (
+                ", not in its `until`" if self.view.until is not None else ""
+            )
+        if not path:
+            return ""
+        if loop.step.steps is None:
+            return "" if path[0] == "output" else f"the last iteration of `{loop.name}` is `previous.output`"
+        if path[0] not in loop.step.steps:
+            body = list(loop.step.steps)
+            hint = did_you_mean(str(path[0]), body) or f"; there are {listed(body)}"
+            return f"`{path[0]}` is not a step of the repeated block `{loop.name}`{hint}"
+        what = self._output(_child(loop, str(path[0])), path[1:])
+        return what.replace(f"steps.{path[0]}", f"previous.{path[0]}")
+
+    def _own_output(self, path: Path) -> str:
+        until = self.view.until
+        if until is None:
+            return "`output` alone is known only in the `until` of a repeated task; write steps.<name>.output"
+        if until.step.steps is not None:
+            return (
+                "a repeated block has no `output` in its `until`; write steps.<name>.output of a step in it"
+            )
+        return self._output(until, ("output", *path))
+
+
+def _child(block: Place, name: str) -> Place:
+    """A step inside a block. Only its name and what it is matter to whoever asks, not its order."""
+    steps = block.step.steps or {}
+    inner = Scope(steps, block, (*block.path, "steps"), {}, {})
+    return inner.place(name)
