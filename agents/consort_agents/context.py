@@ -7,16 +7,18 @@ the bus; a skill called directly in a test can be given one made by `Context.off
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from consort_shared.entries import HandOff
 from consort_shared.messages import PutAnswer
 from consort_shared.values import ArtefactRef, Json, bytes_digest
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -72,7 +74,7 @@ class Artefacts:
     def get_sync(self, ref: ArtefactRef | Mapping[str, Json]) -> bytes:
         return self._wait(self.get(ref))
 
-    def _wait(self, coroutine: Any) -> Any:
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self.loop is None:
             return asyncio.run(coroutine)
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
@@ -145,7 +147,7 @@ class Context:
     async def put(
         self, key: str, value: Json, *, confidence: float = 1.0, seen: int | None = None
     ) -> PutAnswer:
-        """Write a context key now, while the task goes on; says whether it was accepted, and the revision that stands."""
+        """Write a context key now, while the task goes on; whether it was accepted, and the revision that stands."""
         if self.put_to is None:
             return PutAnswer(accepted=False, revision=0, why="no bus")
         answer: PutAnswer = await self.put_to(Noted(key, value, seen, confidence))

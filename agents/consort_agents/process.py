@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.metadata
+import json
 import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,6 +30,7 @@ from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.wire import Wire
 from consort_shared.errors import ConsortError
+from consort_shared.lifeline import hold_on
 from consort_shared.logs import set_up_logging
 
 GROUP = "consort.agents"
@@ -76,6 +81,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    hold_on(lambda: loop.call_soon_threadsafe(stop.set), patience=grace.total_seconds() + 15)
     async with (
         open_bus(server, credentials, client_name=f"agent {agent.name}", patience=30) as bus,
         Wire(bus.nc, bus) as wire,
@@ -91,12 +97,11 @@ async def serve(
 
 
 @click.command(name="agent start")
-@click.argument("agent")
-@click.option("--server", envvar=["CONSORT_SERVER", "NATS_URL"], required=True, help="Address of the bus.")
+@click.argument("agents", metavar="AGENT", nargs=-1, required=True)
+@click.option("--server", envvar=["CONSORT_SERVER", "NATS_URL"], help="Address of the bus.")
 @click.option(
     "--creds",
     envvar="CONSORT_CREDS",
-    required=True,
     type=click.Path(exists=True, dir_okay=False),
     help="Its credentials.",
 )
@@ -107,8 +112,27 @@ async def serve(
     "--grace", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds to finish in."
 )
 @click.option("--log-level", default=os.environ.get("CONSORT_LOG_LEVEL", "info"), show_default=True)
-def main(agent: str, server: str, creds: str, slots: int | None, grace: float, log_level: str) -> None:
+@click.option(
+    "--card", is_flag=True, help="Print what each AGENT says of itself, a line of JSON each, and end."
+)
+def main(
+    agents: tuple[str, ...],
+    server: str | None,
+    creds: str | None,
+    slots: int | None,
+    grace: float,
+    log_level: str,
+    card: bool,
+) -> None:
     """Run AGENT (module:attribute, or the name of an installed one) until told to stop."""
+    if card:
+        show_cards(agents)
+        return
+    if len(agents) != 1:
+        raise click.UsageError("a process runs one agent")
+    if server is None or creds is None:
+        raise click.UsageError("--server and --creds say which bus the agent works on, and as whom")
+    [agent] = agents
     set_up_logging(log_level)
     try:
         found = find_agent(agent)
@@ -120,6 +144,18 @@ def main(agent: str, server: str, creds: str, slots: int | None, grace: float, l
             first = first.exceptions[0]
         logging.getLogger("consort.agent").error("%s", first)
         sys.exit(getattr(first, "exit_code", 1))
+
+
+def show_cards(names: Sequence[str]) -> None:
+    """Each agent's card on a line, or why it cannot be had: one that is broken does not hide the others."""
+    for name in names:
+        try:
+            with redirect_stdout(sys.stderr):
+                shown: dict[str, Any] = {"agent": name, "card": find_agent(name).card.model_dump(mode="json")}
+        except Exception as exc:  # noqa: BLE001 - the agent's own code is imported here and may do anything
+            told = str(exc) if isinstance(exc, ConsortError) else f"{type(exc).__name__}: {exc}"
+            shown = {"agent": name, "error": told}
+        click.echo(json.dumps(shown))
 
 
 def _run(coroutine: object) -> None:

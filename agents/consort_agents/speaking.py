@@ -103,7 +103,7 @@ class Speaker:
     async def _put(self, task: Task, write: Write) -> PutAnswer:
         """Ask again until answered: the answer itself may be lost, the question is recognised."""
         put = Put(task=task.granted.task, instance=self._instance, id=secrets.token_hex(8), write=write)
-        waiting = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[PutAnswer] = asyncio.get_running_loop().create_future()
         self._answers[put.id] = waiting
         try:
             async with asyncio.timeout(PUT_PATIENCE):

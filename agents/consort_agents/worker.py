@@ -31,7 +31,7 @@ from consort_agents.speaking import Speaker
 from consort_agents.tasks import NotATask, Task, open_task
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
-from consort_bus.buckets import Buckets
+from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
 from consort_bus.envelope import AgentSeal
 from consort_bus.errors import AccessDenied, BusError
@@ -79,7 +79,7 @@ class Worker:
         self._seal = AgentSeal(bus.mac_key)
         self._artefacts = Artefacts(wire, bus.identity)
         publisher = Publisher(wire)
-        self._buckets = Buckets(wire)
+        self._presences = Bucket(wire, publisher, subjects.AGENTS)
         self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self.instance)
         self._in_hand: dict[tuple[str, str], _InHand] = {}
         self._opening: set[asyncio.Task[None]] = set()
@@ -102,16 +102,14 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(self._show_presence()), group.create_task(self._keep_leases())]
             async with listening(self._bus, str(ControlSubject(self.card.name)), self._ordered):
-                async with Pull(
-                    self._wire, subjects.LOG, consumer, self._arrived, slots=self.card.slots
-                ) as self._pull:
-                    log.info(
-                        "agent %s (%s) is ready, %d slots", self.card.name, self.instance, self.card.slots
-                    )
-                    ready()
-                    await stop.wait()
-                    self._pull.pause()
-                    await self._drain(grace)
+                self._pull = Pull(self._wire, subjects.LOG, consumer, self._arrived, slots=self.card.slots)
+                pulling = group.create_task(self._pull.run())
+                log.info("agent %s (%s) is ready, %d slots", self.card.name, self.instance, self.card.slots)
+                ready()
+                await stop.wait()
+                self._pull.pause()
+                await self._drain(grace)
+                pulling.cancel()
             for task in background:
                 task.cancel()
         await self._leave()
@@ -158,8 +156,8 @@ class Worker:
             busy=len(self._in_hand),
         )
         wrapped = self._seal.signed(str(AgentSubject(self.card.name, self.instance)), encode(presence))
-        await self._buckets.put_raw(
-            wrapped.subject, wrapped.payload, wrapped.headers, ttl=timedelta(seconds=PRESENCE_TTL)
+        await self._presences.put(
+            wrapped.subject, wrapped.payload, headers=wrapped.headers, ttl=timedelta(seconds=PRESENCE_TTL)
         )
 
     async def _show_presence(self) -> None:
@@ -172,8 +170,8 @@ class Worker:
 
     async def _leave(self) -> None:
         try:
-            await self._buckets.delete(
-                subjects.AGENTS, f"{self.card.name}.{self.instance}", ttl=timedelta(seconds=1)
+            await self._presences.delete(
+                str(AgentSubject(self.card.name, self.instance)), ttl=timedelta(seconds=1)
             )
         except BusError as exc:
             log.info("agent %s: leaving not announced: %s", self.card.name, exc)

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 
 from consort_bus import subjects
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
-from consort_bus.buckets import Buckets, Value
+from consort_bus.buckets import Bucket, Value
 from consort_bus.connection import Bus, open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.embedded import DEFAULT_FOLDER, credentials_for, running
@@ -32,7 +32,7 @@ from consort_bus.envelope import CONTENT_TYPE, body_of, stow
 from consort_bus.errors import BusError, KeysUnusable
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
-from consort_bus.reading import Stored, leader_last, read
+from consort_bus.reading import Stored, last_of, read
 from consort_bus.subjects import AgentSubject, ContextSubject, EntrySubject, IncomingSubject, LiveSubject
 from consort_bus.wire import Wire
 from consort_shared.card import Presence
@@ -108,7 +108,8 @@ class Client:
         self.bus = bus
         self._wire = wire
         self._publisher = Publisher(wire)
-        self._buckets = Buckets(wire)
+        self._presences = Bucket(wire, self._publisher, subjects.AGENTS)
+        self._contexts = Bucket(wire, self._publisher, subjects.CONTEXT)
         self.artefacts = Artefacts(wire, bus.identity)
 
     # --- telling
@@ -148,7 +149,7 @@ class Client:
             news.set()
 
         chain = _Chain(run, self.artefacts)
-        async with listening(self.bus, subjects.run_entries(run), hint):
+        async with listening(self.bus, subjects.run_hints(run), hint):
             away_since: float | None = None
             while True:
                 news.clear()
@@ -249,7 +250,7 @@ class Client:
     async def agents(self) -> list[Presence]:
         """The agents' processes that have shown a sign of life lately. Raises BusError."""
         found = []
-        for value in await self._buckets.entries(subjects.AGENTS):
+        for value in await self._presences.entries(subjects.AGENTS_FILTER):
             if AgentSubject.parse(value.subject) is None or value.deleted:
                 continue
             try:
@@ -260,12 +261,12 @@ class Client:
 
     async def context(self, run: str) -> list[ContextValue]:
         """A run's context as the bucket has it, by key. Raises BusError."""
-        values = await self._buckets.entries(subjects.CONTEXT, run)
+        values = await self._contexts.entries(subjects.run_context(run))
         return sorted([await self._context_value(value) for value in values], key=lambda value: value.key)
 
     async def context_history(self, run: str, key: str) -> list[ContextValue]:
         """The last revisions of a context key, oldest first. Raises BusError."""
-        values = await self._buckets.history(subjects.CONTEXT, f"{run}.{key}")
+        values = await self._contexts.history(str(ContextSubject(run, key)))
         return [await self._context_value(value) for value in values]
 
     async def _context_value(self, value: Value) -> ContextValue:
@@ -320,8 +321,8 @@ class Client:
         return None
 
     async def _last(self, run: str) -> Entry | None:
-        stored = await leader_last(self._wire, subjects.LOG, subjects.run_entries(run))
-        return None if stored is None else await _entry(stored, self.artefacts)
+        found = await last_of(self._wire, subjects.LOG, [subjects.run_entries(run)])
+        return await _entry(found[-1], self.artefacts) if found else None
 
     async def _fetched(self, value: Json) -> Json:
         if isinstance(value, Mapping):

@@ -431,6 +431,11 @@ def run_entries(run: str) -> str:
     return f"log.{_run(run)}.entry.>"
 
 
+def run_hints(run: str) -> str:
+    """The same messages as they come by, in the form that readers may subscribe to."""
+    return f"log.{_run(run)}.entry.*.*"
+
+
 def run_copies(run: str) -> str:
     return f"log.{_run(run)}.copy.>"
 

@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-TOKEN_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+TOKEN_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"  # noqa: S105 # of subjects
 RUN_PATTERN = r"^[0-9a-f]{32}$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 SKILL_PATTERN = r"^[a-z][a-z0-9_-]{0,31}(\.[a-z][a-z0-9_-]{0,31}){0,3}$"
@@ -34,8 +34,8 @@ WriterName = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}\.[a-z0-9][a
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256, hex."""
 
-_token = re.compile(TOKEN_PATTERN)
-_run = re.compile(RUN_PATTERN)
+_token = re.compile(TOKEN_PATTERN.rstrip("$"))
+_run = re.compile(RUN_PATTERN.rstrip("$"))
 
 
 def new_run_id(now: float | None = None) -> str:
@@ -50,11 +50,11 @@ def run_started(run: str) -> datetime:
 
 
 def is_run_id(text: str) -> bool:
-    return _run.match(text) is not None
+    return _run.fullmatch(text) is not None
 
 
 def is_token(text: str) -> bool:
-    return _token.match(text) is not None
+    return _token.fullmatch(text) is not None
 
 
 def root_span_id(run: str) -> str:

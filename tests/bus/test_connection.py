@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import nats
 import pytest
 
 from consort_bus import embedded, subjects
@@ -141,6 +142,14 @@ async def test_another_seed_than_the_tokens(embedded_bus: Embedded) -> None:
     with pytest.raises(CredentialsRefused):
         async with open_bus(embedded_bus.url, stolen):
             pass
+
+
+async def test_the_file_serves_other_clients_too(embedded_bus: Embedded, tmp_path: Path) -> None:
+    """Written as NATS writes its own, the key for sealing last, where others do not look."""
+    embedded.credentials_for(embedded_bus.folder, "agent", "a1").save(tmp_path / "a1.creds")
+    plain = await nats.connect(embedded_bus.url, user_credentials=tmp_path / "a1.creds")
+    await plain.flush()
+    await plain.close()
 
 
 @pytest.mark.slow

@@ -181,6 +181,14 @@ async def test_the_last_user_stops_it(folder: Path) -> None:
     assert not _alive(server.pid)
 
 
+@pytest.mark.slow
+async def test_running_stops_it_when_its_user_fails(folder: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with embedded.running(folder) as server:
+            _ = 1 / 0
+    assert not _alive(server.pid)
+
+
 async def test_running_leaves_a_kept_server_alone(folder: Path) -> None:
     kept = embedded.start(folder)
     async with embedded.running(folder) as server:

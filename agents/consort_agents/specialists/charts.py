@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from consort_agents.specialists.coverage import Coverage
 from consort_agents.specialists.facts import Role
 from consort_agents.specialists.trends import Order, Recency, Series
-from consort_agents.specialists.wording import figure, label, plural, singular
+from consort_agents.specialists.wording import capital, figure, label, plural, singular
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +53,10 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(drawing: Figure) -> bytes:
     out = io.BytesIO()
+    engine = drawing.get_layout_engine()
+    if engine is not None:  # laid out once here; saving would draw everything twice for it
+        engine.execute(drawing)
+        drawing.set_layout_engine("none")
     drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     return out.getvalue()
 
@@ -85,7 +89,7 @@ def order_chart(order: Order, name: str) -> Chart:
     unit = f" ({order.unit})" if order.unit else ""
     axes.set_xlabel(label(order.column) + unit + (f", lower is better{scale}" if order.role is Role.RANK else ""))
     when = f" in {order.period}" if order.period else ""
-    alt = f"{plural(singular(label(order.key))).capitalize()} by {label(order.column)}"
+    alt = f"{capital(plural(singular(label(order.key))))} by {label(order.column)}"
     _title(axes, f"First {len(names)} {plural(singular(label(order.key)))} by {label(order.column)}{when}")
     return Chart(name, alt, _svg(drawing))
 
@@ -108,7 +112,7 @@ def recency_chart(recency: Recency, name: str) -> Chart:
     axes.set_xlabel(label(recency.column))
     axes.set_ylim(top=max(counts) * 1.15)
     _legend(axes, [(BLUE, f"{recency.since} or later"), ("#7F8C96", "between"), (ORANGE, f"before {recency.before}")])
-    title = f"{plural(singular(label(recency.key))).capitalize()} by {label(recency.column)}"
+    title = f"{capital(plural(singular(label(recency.key))))} by {label(recency.column)}"
     _title(axes, title)
     return Chart(name, title, _svg(drawing))
 
@@ -144,8 +148,8 @@ def series_chart(series: Series, name: str) -> Chart:
     if len(series.lines) > 1:
         axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
     whose = f" by {label(series.key)}" if series.key else ""
-    alt = f"{label(series.column).capitalize()}{whose} over time"
-    _title(axes, f"{label(series.column).capitalize()}{whose}, {series.first} to {series.last}")
+    alt = f"{capital(label(series.column))}{whose} over time"
+    _title(axes, f"{capital(label(series.column))}{whose}, {series.first} to {series.last}")
     return Chart(name, alt, _svg(drawing))
 
 
@@ -161,7 +165,7 @@ def coverage_chart(coverage: Coverage, name: str) -> Chart:
         axes.barh(range(len(rows)), counts, left=left, color=colour, height=0.72, label=" / ".join(words))
         for at, count in enumerate(counts):
             if count >= 0.04 * coverage.items:
-                axes.text(left[at] + count / 2, at, str(count), ha="center", va="center", fontsize=8,
+                axes.text(left[at] + count / 2, at, str(count), ha="center", va="center", fontsize=8, in_layout=False,
                           color="white" if colour == BLUE else DARK)
         left = [start + count for start, count in zip(left, counts, strict=True)]
     rest = [row.apart + row.unknown for row in rows]
@@ -174,7 +178,7 @@ def coverage_chart(coverage: Coverage, name: str) -> Chart:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(plural(singular(label(matrix.item))))
     drawing.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8.5)
-    title = f"{label(matrix.value).capitalize()} by {label(matrix.entity)}, highest share of \"{matrix.full[0]}\" first"
+    title = f"{capital(label(matrix.value))} by {label(matrix.entity)}, highest share of \"{matrix.full[0]}\" first"
     _title(axes, title)
     return Chart(name, title, _svg(drawing))
 
@@ -195,7 +199,7 @@ def heat_chart(coverage: Coverage, name: str) -> Chart:
     for at, row in enumerate(shares):
         for across, share in enumerate(row):
             text = "–" if share is None else f"{100 * share:.0f}"
-            axes.text(across, at, text, ha="center", va="center", fontsize=8,
+            axes.text(across, at, text, ha="center", va="center", fontsize=8, in_layout=False,
                       color="white" if share is not None and share > 0.62 else DARK)
     names = ["\n".join(textwrap.wrap(group.name, 22)) for group in groups]
     axes.set_xticks(range(len(groups)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)

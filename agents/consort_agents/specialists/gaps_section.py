@@ -19,7 +19,7 @@ from consort_agents.specialists.material import (
     table_lines,
     top,
 )
-from consort_agents.specialists.wording import counted, label, listing, percent, quoted
+from consort_agents.specialists.wording import capital, counted, label, listing, percent, quoted
 
 _BAREST = 3
 
@@ -100,7 +100,7 @@ def _open_table(material: Material, coverage: Coverage) -> list[str]:
     header = [one(matrix.item_id or "")] * ids + [one(matrix.item)] + [one(matrix.group or "")] * groups
     header += [quoted(matrix.partial) or "between", quoted(matrix.none), "unknown"]
     rows = [_open_row(found, ids, groups) for found in coverage.open_items]
-    title = f"{many(matrix.item).capitalize()} for which nobody has {quoted(matrix.full)}, the barest first{cited}:"
+    title = f"{capital(many(matrix.item))} for which nobody has {quoted(matrix.full)}, the barest first{cited}:"
     return [title, "", *table_lines(header, rows, words=1 + ids + groups)]
 
 

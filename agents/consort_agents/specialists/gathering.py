@@ -25,7 +25,7 @@ def gather_facts(folder: str | Path, question: str) -> Facts:
     """What the folder holds. Raises consort_agents.specialists.sources.UnusableSources."""
     sources = read_folder(folder)
     tables, notes = _tables(sources)
-    wide = [long for table in tables if (long := unfolded(table)) is not None]
+    wide = [long for table in tables if (long := unfolded(table, tables)) is not None]
     tables += wide
     return Facts(
         question=" ".join(question.split()),

@@ -26,7 +26,7 @@ from consort_agents.specialists.material import (
     top,
 )
 from consort_agents.specialists.trends import LARGEST, Order
-from consort_agents.specialists.wording import figure, label, listing, percent, quoted
+from consort_agents.specialists.wording import capital, figure, label, listing, percent, quoted
 
 FIRST = 3
 """Names in a sentence."""
@@ -71,7 +71,7 @@ def _by_coverage(material: Material, coverage: Coverage) -> str:
     levels = quoted(matrix.full)
     first, *rest = parts
     followed = f", followed by {listing(rest)}" if rest else ""
-    return f"By the number of {many(matrix.item)} with {levels}, {first} leads{followed}{cited}."
+    return f"By the share of {many(matrix.item)} with {levels}, {first} leads{followed}{cited}."
 
 
 def _by_order(material: Material, order: Order) -> str:
@@ -116,7 +116,7 @@ def _spread(material: Material, order: Order) -> str:
             f"{order.valued} {named}, a Herfindahl index of {figure(order.herfindahl, 0)}{cited}."
         )
     if order.summed:
-        return f"{label(order.column).capitalize()} is added up over the rows of each {one(order.key)}."
+        return f"{capital(label(order.column))} is added up over the rows of each {one(order.key)}."
     middle = call("median", Col(order.column), *during)
     cited = material.book.count(table, *_stated(order), counted, count(*during), middle)
     what = "an order, not an amount, so shares of it would mean nothing" if order.role is Role.RANK else "compared, not added up"
@@ -142,7 +142,7 @@ def _coverage_table(material: Material, coverage: Coverage) -> list[str]:
         one(matrix.entity), f"{quoted(matrix.full)} of counted", "share", quoted(matrix.partial) or "between",
         quoted(matrix.none), "out of the count or unknown",
     ]
-    title = f"{label(matrix.value).capitalize()} by {one(matrix.entity)}, counted in {matrix.table}{cited}:"
+    title = f"{capital(label(matrix.value))} by {one(matrix.entity)}, counted in {matrix.table}{cited}:"
     return [title, "", *table_lines(header, rows)]
 
 

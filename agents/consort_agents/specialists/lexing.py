@@ -14,7 +14,7 @@ from typing import Literal
 
 from consort_agents.specialists.cells import number_of
 from consort_agents.specialists.facts import Facts, Kind
-from consort_agents.specialists.wording import label
+from consort_agents.specialists.wording import capital, label
 
 _MOST_NAMES = 4000
 _NUMBER_WORDS = {
@@ -66,7 +66,8 @@ def lexicon_of(facts: Facts) -> Lexicon:
     }
     for table in facts.tables:
         for column in table.columns:
-            plain |= {form for form in (column.name, label(column.name)) if re.search(r"\d", form)}
+            forms = (column.name, label(column.name), capital(label(column.name)))
+            plain |= {form for form in forms if re.search(r"\d", form) and re.search(r"[^\W\d]", form)}
             naming = column.name == table.key or (table.name, column.name) in sides
             if naming or column.kind is Kind.CATEGORY:
                 names |= {text: None for text in column.texts if re.search(r"[^\W\d]", text)}

@@ -34,18 +34,36 @@ class _Grid:
     second: Column
 
 
-def unfolded(table: Table) -> Table | None:
-    """A wide table with one row per cell instead, or None if the table is not wide."""
+def unfolded(table: Table, others: Sequence[Table]) -> Table | None:
+    """A wide table with one row per cell instead, or None if the table is not wide.
+
+    What the columns are is told from `others`: if one of them names its rows as these columns are named,
+    they are what its key says.
+    """
     if table.key is None:
         return None
     levels = [c for c in table.columns if _is_level(c)]
     shared = [c for c in levels if not (c.kind is Kind.NUMBER and len(levels) < _FEWEST_COLUMNS)]
     periods = [c for c in table.columns if date_of(c.name) and c.kind in (Kind.NUMBER, Kind.EMPTY)]
     if len(periods) >= _FEWEST_COLUMNS and len({len(c.name) for c in periods}) == 1:
-        return _unfold(table, periods, "period", "amount")
+        return _unfold(table, periods, "period", _stem(table.file))
     if len(shared) >= _FEWEST_COLUMNS and _one_scale(shared):
-        return _unfold(table, shared, "item", "level")
+        return _unfold(table, shared, _what(shared, others), "level")
     return None
+
+
+def _stem(file: str) -> str:
+    """What a table of amounts is about, as far as its file says."""
+    return re.sub(r"[\[\]`]", "", file.rpartition("/")[2].rpartition(".")[0]) or "amount"
+
+
+def _what(columns: Sequence[Column], others: Sequence[Table]) -> str:
+    names = {column.name.lower() for column in columns}
+    for table in others:
+        key = next((c for c in table.columns if c.name == table.key), None)
+        if key is not None and 2 * len(names & {text.lower() for text in key.texts}) > len(names):
+            return key.name
+    return "column"
 
 
 def _is_level(column: Column) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from consort_agents.specialists.basis import Call, Col, Where, call, is_, is_not
 from consort_agents.specialists.material import PERCENT, Material, count, many, one, top
 from consort_agents.specialists.trends import Change, Majors, Recency, Series
-from consort_agents.specialists.wording import figure, label, listing, percent
+from consort_agents.specialists.wording import capital, figure, label, listing, percent
 
 _SHOWN = 3
 
@@ -52,13 +52,13 @@ def _before(recency: Recency) -> Where:
 def _recent(material: Material, recency: Recency) -> str:
     cited = material.book.count(
         material.table(recency.table),
-        count(_since(recency)), count(is_not(recency.column, "")), PERCENT, call("stated", recency.since),
-        count(_before(recency)), call("stated", recency.before),
+        call("stated", recency.since), count(_since(recency)), count(is_not(recency.column, "")), PERCENT,
+        call("stated", recency.before), count(_before(recency)),
     )
     share = percent(recency.recent, recency.dated)
     return (
-        f"{recency.recent} of {recency.dated} {many(recency.key)} ({share}) have a {label(recency.column)} in "
-        f"{recency.since} or later; for {recency.stale} it lies before {recency.before}{cited}."
+        f"{capital(label(recency.column))} is {recency.since} or later for {recency.recent} of {recency.dated} "
+        f"{many(recency.key)} ({share}), and before {recency.before} for {recency.stale}{cited}."
     )
 
 
@@ -134,7 +134,7 @@ def _overall(material: Material, series: Series) -> str:
         material.table(series.table), measures[0], call("stated", series.first), measures[1], call("stated", series.last),
         call("change", *measures),
     )
-    head = f"{label(series.column).capitalize()}" + (f" of all {many(series.key)}" if series.key else "")
+    head = f"{capital(label(series.column))}" + (f" of all {many(series.key)}" if series.key else "")
     whole = (
         f"{head} went from {figure(change.first)}{unit} in {series.first} to {figure(change.last)}{unit} in {series.last}, "
         f"{_signed(change.percent)}{cited}."
@@ -164,7 +164,7 @@ def _moved(material: Material, series: Series, change: Change) -> str:
 def _changes(material: Material, series: Series) -> list[str]:
     if series.key is None:
         return [_overall(material, series)] if series.changes else []
-    lines = [f"{label(series.column).capitalize()} by {one(series.key)}, counted in {series.table}:", ""]
+    lines = [f"{capital(label(series.column))} by {one(series.key)}, counted in {series.table}:", ""]
     for change in series.changes:
         first, last = _value(series, series.first, change.name), _value(series, series.last, change.name)
         cited = material.book.count(

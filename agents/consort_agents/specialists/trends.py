@@ -144,12 +144,14 @@ def trends_of(facts: Facts) -> Trends:
     series = [found for table in tables for found in _series(table)]
     panels = {found.table: found for found in series}
     orders = [found for table in tables for found in _orders(table, panels.get(table.name))]
+    matches = matches_of(facts)
+    matched = {match.table for match in matches}
     return Trends(
-        orders=tuple(orders),
+        orders=tuple(sorted(orders, key=lambda order: order.table not in matched)),
         recency=tuple(found for table in tables for found in _recencies(table)),
         majors=tuple(found for table in tables for found in _majors(table)),
         series=tuple(series),
-        matches=matches_of(facts),
+        matches=matches,
     )
 
 
@@ -309,6 +311,8 @@ def _series(table: Table) -> list[Series]:
             continue
         for key in [*_of_kind(table, Kind.CATEGORY, Kind.NAME), None]:
             numbers = [c for c in _numbers(table) if c.role is not Role.RANK]
+            if key is None and table.key is not None:
+                continue
             if numbers and _one_each(table, period, key) and (key is None or period.distinct < len(table.places)):
                 return [_line(table, period, key, column) for column in numbers[:1 if key else 3]]
     return []

@@ -17,6 +17,11 @@ def label(header: str) -> str:
     return words.lower() if words[1:].islower() or "_" in header else words
 
 
+def capital(text: str) -> str:
+    """The text with a capital first letter, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def plural(word: str) -> str:
     """The plural of a label's last word."""
     if re.search(r"(s|x|ch|sh)$", word):
@@ -43,9 +48,10 @@ def counted(number: int, word: str) -> str:
 
 def figure(value: float, digits: int | None = None) -> str:
     """A number with thousands separators; decimals only where they say something."""
-    if digits is None:
-        digits = 0 if float(value).is_integer() or abs(value) >= 1000 else 2 if abs(value) < 10 else 1
-    return f"{value:,.{digits}f}"
+    if digits is not None:
+        return f"{value:,.{digits}f}"
+    text = f"{value:,.{0 if abs(value) >= 1000 else 2}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(part: float, whole: float) -> str:

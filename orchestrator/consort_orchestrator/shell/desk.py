@@ -171,7 +171,7 @@ class Desk:
                 incoming.delivery.nak(RETRY_IN)
         except asyncio.CancelledError:
             raise
-        except Exception as exc:  # the loop's edge: one run's trouble must not stop the others
+        except Exception as exc:  # noqa: BLE001 # the loop's edge: one run's trouble must not stop the others
             self._forget(case)
             await self._trouble(case, batch, exc)
 

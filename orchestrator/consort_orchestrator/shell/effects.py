@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
-from consort_bus.buckets import Buckets
+from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
 from consort_bus.envelope import OrchestratorSeal, stow
 from consort_bus.publish import PubAck, Publisher, WrongLastSequence
@@ -35,11 +35,11 @@ class Effects:
     """Carries out what entries imply."""
 
     def __init__(
-        self, bus: Bus, publisher: Publisher, buckets: Buckets, artefacts: Artefacts, seal: OrchestratorSeal
+        self, bus: Bus, publisher: Publisher, context: Bucket, artefacts: Artefacts, seal: OrchestratorSeal
     ) -> None:
         self._bus = bus
         self._publisher = publisher
-        self._buckets = buckets
+        self._context = context
         self._artefacts = artefacts
         self._seal = seal
 
@@ -68,7 +68,7 @@ class Effects:
         for skill in dict.fromkeys(run.waiting.values()):
             pending.append(await self._put(str(WaitingSubject(skill, run.id)), b"{}"))
         if run.context:
-            kept_there = await self._buckets.entries(subjects.CONTEXT, run.id)
+            kept_there = await self._context.entries(subjects.run_context(run.id))
             there = {value.subject: value.headers.get(REVISION) for value in kept_there}
             for key, kept in run.context.items():
                 if there.get(str(ContextSubject(run.id, key))) != str(kept.revision):

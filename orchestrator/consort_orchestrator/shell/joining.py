@@ -81,6 +81,9 @@ class Joining:
         where = ApiSubject.parse(heard.subject)
         if where is None or where.verb != "announce" or not heard.reply:
             return
+        if not heard.reply.startswith(subjects.inbox_prefix("agent", where.who) + "."):
+            log.warning("%s wants its answer sent to %s: ignored", where.who, heard.reply)
+            return
         if not self._seal.genuine_from(where.who, heard.subject, heard.data, heard.headers):
             log.warning("an announcement in the name of %s is not %s's: ignored", where.who, where.who)
             return

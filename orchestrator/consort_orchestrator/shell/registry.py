@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from consort_bus import subjects
-from consort_bus.buckets import Buckets
+from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
 from consort_bus.envelope import OrchestratorSeal
 from consort_bus.errors import BusError
@@ -48,9 +48,9 @@ class _Seen:
 class Registry:
     """The live agents and what they offer."""
 
-    def __init__(self, bus: Bus, buckets: Buckets, seal: OrchestratorSeal) -> None:
+    def __init__(self, bus: Bus, presences: Bucket, seal: OrchestratorSeal) -> None:
         self._bus = bus
-        self._buckets = buckets
+        self._presences = presences
         self._seal = seal
         self._seen: dict[str, dict[str, _Seen]] = defaultdict(dict)
         self._offers: dict[str, list[tuple[str, int]]] = {}
@@ -102,7 +102,7 @@ class Registry:
     async def refresh(self) -> None:
         """Read all presences anew. Raises BusError."""
         now = time.monotonic()
-        for value in await self._buckets.entries(subjects.AGENTS):
+        for value in await self._presences.entries(subjects.AGENTS_FILTER):
             self._take(value.subject, value.data, value.headers, now, value.revision)
         for agent, instances in list(self._seen.items()):
             for instance, seen in list(instances.items()):

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
-from consort_bus.buckets import Buckets
+from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
 from consort_bus.envelope import OrchestratorSeal
-from consort_bus.errors import AccessDenied, BusError
+from consort_bus.errors import AccessDenied
 from consort_bus.publish import Publisher
-from consort_bus.pull import Delivery, PullGroup
+from consort_bus.pull import Delivery, Pull
 from consort_bus.subjects import InboxSubject
 from consort_bus.topology import PRIORITY_GROUP
 from consort_bus.wire import Wire
@@ -59,13 +59,12 @@ class Orchestrator:
         self._wire = wire
         seal = OrchestratorSeal(bus.mac_key)
         publisher = Publisher(wire)
-        buckets = Buckets(wire)
         artefacts = Artefacts(wire, bus.identity)
         self._dead = DeadLetters(publisher)
-        self.registry = Registry(bus, buckets, seal)
+        self.registry = Registry(bus, Bucket(wire, publisher, subjects.AGENTS), seal)
         self._joining = Joining(bus, wire, publisher, seal, self.registry)
         history = History(wire, artefacts, seal)
-        effects = Effects(bus, publisher, buckets, artefacts, seal)
+        effects = Effects(bus, publisher, Bucket(wire, publisher, subjects.CONTEXT), artefacts, seal)
         self._desk = Desk(self.writer, history, effects, self.registry, artefacts, seal, self._dead)
 
     @property
@@ -81,16 +80,26 @@ class Orchestrator:
                 group.create_task(self._sweep()),
             ]
             await self.registry.refresh()
-            async with PullGroup(self._wire, subjects.INBOX, group=PRIORITY_GROUP, batch=BATCH) as inbox:
-                for shard in range(subjects.SHARDS):
-                    inbox.add(subjects.shard_consumer_name(shard), self._arrived)
-                log.info("orchestrator %s is ready", self.writer)
-                ready()
-                await _first_of(stop.wait(), inbox.refused())
+            pulls = [group.create_task(self._pull(shard).run()) for shard in range(subjects.SHARDS)]
+            log.info("orchestrator %s is ready", self.writer)
+            ready()
+            await stop.wait()
+            for pull in pulls:
+                pull.cancel()
             await self._desk.drained()
             for task in background:
                 task.cancel()
         log.info("orchestrator %s has stopped", self.writer)
+
+    def _pull(self, shard: int) -> Pull:
+        return Pull(
+            self._wire,
+            subjects.INBOX,
+            subjects.shard_consumer_name(shard),
+            self._arrived,
+            batch=BATCH,
+            group=PRIORITY_GROUP,
+        )
 
     def _arrived(self, delivery: Delivery) -> None:
         subject = InboxSubject.parse(delivery.subject)
@@ -105,14 +114,3 @@ class Orchestrator:
             await asyncio.sleep(SWEEP)
             self._desk.sweep()
 
-
-async def _first_of(stop: Coroutine[object, object, object], refused: Coroutine[object, object, BusError]) -> None:
-    """Wait for the word to stop. Raises what the server refuses, if that comes first."""
-    stopping, refusal = asyncio.ensure_future(stop), asyncio.ensure_future(refused)
-    try:
-        await asyncio.wait({stopping, refusal}, return_when=asyncio.FIRST_COMPLETED)
-        if refusal.done():
-            raise refusal.result()
-    finally:
-        stopping.cancel()
-        refusal.cancel()

@@ -178,7 +178,7 @@ class _Check:
         self._skill(place)
 
     def _until(self, repeat: Repeat, place: Place, outside: View) -> None:
-        view = View(place, outside.item, outside.loop, until=place)
+        view = View(place, outside.item, loop=place, until=place)
         self._condition(repeat.until, (*place.path, "repeat", "until"), view)
 
     def _items(self, items: Json, path: Path, view: View) -> None:

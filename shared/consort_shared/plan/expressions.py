@@ -38,7 +38,7 @@ from typing import Any, TypeAlias
 
 from consort_shared.errors import InvalidInput
 from consort_shared.plan.bounds import excess, misshape
-from consort_shared.plan.tokens import Reference, Shape, end_of, path_of, shape_of
+from consort_shared.plan.tokens import TYPES, Reference, Shape, end_of, path_of, shape_of
 from consort_shared.values import Json, NoSuchPath, pick
 
 __all__ = [
@@ -264,7 +264,7 @@ def _compile(source: str) -> Expression:
     except _FAILURES as exc:
         raise ExpressionError(source, _syntax(str(exc))) from exc
     # A name that the tokens did not give away counts as read whole.
-    known = {reference.root for reference in shape.references} | {loop.variable for loop in shape.loops}
+    known = {reference.root for reference in shape.references} | {loop.variable for loop in shape.loops} | TYPES
     shape.references.extend(Reference(name) for name in program.variables() if name not in known)
     return Expression(source, program, shape, path_of(source))
 

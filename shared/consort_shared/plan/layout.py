@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 COLUMN_GAP = 64.0
 ROW_GAP = 22.0
@@ -26,6 +27,8 @@ class Box:
     height: float
     x: float = 0.0
     y: float = 0.0
+    lane: float = 0.0
+    """the right edge of its layer: up to there nothing stands in the way of an arrow"""
 
     @property
     def middle(self) -> float:
@@ -89,8 +92,8 @@ def _arrows(grid: _Grid, boxes: Sequence[Box], needs: Mapping[str, Sequence[str]
         for at, dummy in zip(between, via, strict=True):
             grid.columns[at].append(dummy)
         way = (start, *via, end)
-        if rank[start.name] < rank[end.name]:
-            for a, b in zip(way, way[1:], strict=False):
+        if len(way) == rank[end.name] - rank[start.name] + 1:
+            for a, b in pairwise(way):
                 grid.join(a, b)
         arrows.append(Arrow(start, end, via))
     return arrows
@@ -106,11 +109,11 @@ def _order(grid: _Grid, leftwards: bool) -> None:
         column = grid.columns[at]
         own = {id(box): row * len(beside) / max(len(column), 1) for row, box in enumerate(column)}
 
-        def weight(box: Box, near: Mapping[int, list[Box]] = near, place: dict[int, float] = place) -> float:
-            rows = [place[id(other)] for other in near.get(id(box), ()) if id(other) in place]
-            return sum(rows) / len(rows) if rows else own[id(box)]  # noqa: B023
-
-        column.sort(key=weight)
+        weights = {}
+        for box in column:
+            rows = [place[id(other)] for other in near.get(id(box), ())]
+            weights[id(box)] = sum(rows) / len(rows) if rows else own[id(box)]
+        grid.columns[at] = sorted(column, key=lambda box, by=weights: by[id(box)])  # type: ignore[misc]
 
 
 def _place(grid: _Grid) -> None:
@@ -118,9 +121,9 @@ def _place(grid: _Grid) -> None:
     for column in grid.columns:
         wide = max(box.width for box in column)
         for box in column:
-            box.x = x + (wide - box.width) / 2
+            box.x, box.lane = x, x + wide
             if not box.name:
-                box.x, box.width = x, wide
+                box.width = wide
         x += wide + COLUMN_GAP
         _stack(column, [0.0] * len(column))
     for sweep in range(2 * SWEEPS):

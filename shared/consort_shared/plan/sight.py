@@ -5,7 +5,7 @@ through others, and those that the blocks around it need; `item` and `index` in
 and below a `for_each`, `iteration` and `previous` in and below a `repeat`. An
 `if` is decided once, before the step's own modifier, so it sees none of the
 modifier's names, nor does `for_each.items`. `repeat.until` sees the steps of its
-block, or `output` of its task. The plan's `output` sees the steps of the top.
+block, or `output` of its task, besides `iteration` and `previous`. The plan's `output` sees the steps of the top.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from consort_shared.plan.scopes import Path, Place, Scope
 from consort_shared.plan.tokens import Reference
 from consort_shared.plan.wording import did_you_mean, dotted, listed
 
-_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
-"""Names CEL gives to types: `type(x) == int`."""
+STEP_FIELDS = ("output", "status")
+"""What an expression may ask of a step; `status` is a word such as `done`, `failed` or `skipped`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,13 @@ class Sight:
                 return f"`{reference.root}` is known only in and below a `for_each`" + (
                     "; `if` and `items` are read once, before the first item" if own else ""
                 )
-            case "iteration" if view.loop is None and view.until is None:
+            case "iteration" if view.loop is None:
                 return "`iteration` is known only in and below a `repeat`"
             case "previous":
                 return self._previous(path)
             case "output":
                 return self._own_output(path)
             case "item" | "index" | "iteration":
-                return ""
-            case root if root in _TYPES:
                 return ""
             case root:
                 known = ["inputs", "steps", "item", "index", "iteration", "previous", "output"]
@@ -137,8 +135,10 @@ class Sight:
         shown = f"steps.{place.name}"
         if not path:
             return f"`{shown}` is not a value; write {shown}.output"
-        if path[0] != "output":
-            return f"a step has no `{path[0]}`, only its output: write {dotted((shown, 'output', *path))}"
+        if path[0] == "status":
+            return ""
+        if path[0] not in STEP_FIELDS:
+            return f"a step has no `{path[0]}` but an output: write {dotted((shown, 'output', *path))}"
         rest, step = path[1:], place.step
         if step.for_each is not None and rest:
             if not isinstance(rest[0], int):
@@ -160,9 +160,7 @@ class Sight:
     def _previous(self, path: Path) -> str:
         loop = self.view.loop
         if loop is None:
-            return "`previous` is known only in and below a `repeat`" + (
-                ", not in its `until`" if self.view.until is not None else ""
-            )
+            return "`previous` is known only in and below a `repeat`"
         if not path:
             return ""
         if loop.step.steps is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from consort_shared.plan.layout import Arrow, Box, Layout, arrange
@@ -13,10 +14,10 @@ from consort_shared.plan.scopes import graph, layers
 
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 MARGIN = 28.0
-TITLE = 46.0
+TITLE = 52.0
 PADDING = 20.0
 LINE = 16.0
-MOST = 44
+MOST = 48
 """Characters of one line in a box."""
 INK, MUTED, LINK, EDGE = "#0f172a", "#64748b", "#1d4ed8", "#94a3b8"
 FILLS = ("#f8fafc", "#eef2f7")
@@ -79,15 +80,16 @@ def _node(name: str, step: Step) -> _Node:
     if step.skill:
         lines.append((step.skill, "skill"))
     lines += [(phrase, "note") for phrase in described(step)]
-    lines = [(shortened(text, MOST), kind) for text, kind in lines]
+    inner = _drawn(step.steps) if step.steps is not None else None
+    most = max(60, int(inner.layout.width / 6.5)) if inner else MOST
+    lines = [(shortened(text, most), kind) for text, kind in lines]
     width = max(_wide(text, 7.7 if kind == "name" else 6.5) for text, kind in lines) + 2 * 14
-    node = _Node(Box(name, max(width, 110.0), 0.0), lines)
-    if step.steps is None:
+    node = _Node(Box(name, max(width, 110.0), 0.0), lines, inner)
+    if inner is None:
         node.box.height = node.head + 10
     else:
-        node.inner = _drawn(step.steps)
-        node.box.width = max(node.box.width, node.inner.layout.width + 2 * PADDING)
-        node.box.height = node.head + node.inner.layout.height + 12 + PADDING
+        node.box.width = max(node.box.width, inner.layout.width + 2 * PADDING)
+        node.box.height = node.head + inner.layout.height + 12 + PADDING
     return node
 
 
@@ -139,16 +141,16 @@ def _clean(text: str) -> str:
 
 
 def _paint_arrow(arrow: Arrow, left: float, top: float) -> str:
-    points = [(arrow.start.x + arrow.start.width, arrow.start.middle)]
+    points = [(arrow.start.x + arrow.start.width, arrow.start.middle), (arrow.start.lane, arrow.start.middle)]
     for dummy in arrow.via:
         points += [(dummy.x, dummy.middle), (dummy.x + dummy.width, dummy.middle)]
     points.append((arrow.end.x - 2, arrow.end.middle))
     moved = [(left + x, top + y) for x, y in points]
     path = f"M{moved[0][0]:.1f} {moved[0][1]:.1f}"
-    for (ax, ay), (bx, by) in zip(moved, moved[1:], strict=False):
+    for (ax, ay), (bx, by) in pairwise(moved):
         if abs(ay - by) < 0.5:
             path += f" L{bx:.1f} {by:.1f}"
         else:
-            bend = max(abs(bx - ax) / 2, 24)
+            bend = max(abs(bx - ax) / 2, 24.0)
             path += f" C{ax + bend:.1f} {ay:.1f} {bx - bend:.1f} {by:.1f} {bx:.1f} {by:.1f}"
     return f'<path d="{path}" fill="none" stroke="{MUTED}" stroke-width="1.4" marker-end="url(#tip)"/>'

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 LOOPS = frozenset({"map", "filter", "all", "exists", "exists_one"})
 WORDS = frozenset({"true", "false", "null", "in"})
 """Words CEL keeps for itself even after a dot: no step and no input may be called so."""
+TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
+"""Names CEL gives to types, as in `type(x) == int`; they refer to nothing."""
 
 _STRING = r"""
     [bB]?[rR][bB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')
@@ -183,7 +185,7 @@ class _Reader:
         if called and text == "matches":
             for loop in self._around():
                 loop.patterns += 1
-        if member or called or text in WORDS:
+        if member or called or text in WORDS | TYPES:
             return at + 1
         return self._variable(at)
 

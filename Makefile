@@ -1,0 +1,46 @@
+# Everything a developer or CI does. `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean lock
+
+help:  ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/.installed: pyproject.toml requirements.lock
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Consort needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
+	@touch $@
+
+demo: $(BIN)/.installed  ## one real run: a bus, an orchestrator, five agents, a report
+	@$(BIN)/consort run examples/market-analysis/plan.yaml
+
+test: $(BIN)/.installed-dev  ## the whole test suite, against a real server and real processes
+	@$(BIN)/python -m pytest
+
+check: $(BIN)/.installed-dev  ## formatting, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(BIN)/.installed-dev  ## latency and throughput beside a bare loop; OUT=file.json keeps the figures
+	@$(BIN)/python -m benchmarks $(if $(OUT),--out $(OUT))
+
+lock:  ## pin the versions of all dependencies anew (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra specialists --group build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra specialists --group build --group dev pyproject.toml -o requirements-dev.lock
+
+clean:  ## remove the environment, caches and local data
+	rm -rf $(VENV) .consort build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,105 @@
+"""From a place to an open connection, and how a command runs until it is told to stop.
+
+The bus of a folder is started for as long as a command needs it, and set up if
+nobody did so before. A command that only looks never makes a folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from consort_bus import embedded, topology
+from consort_bus.client import Client, connect
+from consort_bus.connection import open_bus
+from consort_bus.credentials import Credentials
+from consort_bus.embedded import Embedded
+from consort_bus.errors import BusUnreachable, KeysUnusable
+from consort_orchestrator.cli.options import Place
+
+T = TypeVar("T")
+CLIENT = "me"
+"""The name under which a person at this machine hands in runs."""
+
+
+@asynccontextmanager
+async def client_of(place: Place, *, role: str = "client", looking: bool = True) -> AsyncIterator[Client]:
+    """A client of the bus. `looking` refuses a folder where there never was one. Raises BusError."""
+    if place.server is not None:
+        if place.creds is None:
+            raise KeysUnusable(
+                "--creds", f"{place.server} needs a credentials file; have one issued there: `consort access issue`"
+            )
+        async with connect(place.server, place.creds) as client:
+            yield client
+        return
+    if looking and not (place.folder / "bus").is_dir():
+        raise BusUnreachable(
+            str(place.folder),
+            "nothing was ever started in this folder",
+            "`consort run` or `consort up` begin there; name another with --folder, or a bus elsewhere with --server",
+        )
+    async with local_bus(place.folder, set_up=not looking) as server:
+        known = place.creds or embedded.credentials_for(place.folder, role, CLIENT)
+        async with connect(server.url, known) as client:
+            yield client
+
+
+@asynccontextmanager
+async def local_bus(folder: Path, *, set_up: bool = True) -> AsyncIterator[Embedded]:
+    """The bus of a folder while the block lasts, with all that must exist on it. Raises BusError."""
+    async with embedded.running(folder) as server:
+        if set_up:
+            await set_up_bus(server.url, embedded.credentials_for(folder, "provisioner", "setup"))
+        yield server
+
+
+async def set_up_bus(url: str, provisioner: Credentials, replicas: int = 1) -> list[topology.Change]:
+    """Make what must exist on a bus. Raises BusError."""
+    async with open_bus(url, provisioner) as bus:
+        return await topology.ensure(bus, replicas)
+
+
+def credentials_file(folder: Path, role: str, name: str) -> Path:
+    """A file with credentials for the bus of a folder, issued if there are none. Raises BusError, InvalidInput."""
+    credentials = embedded.credentials_for(folder, role, name)
+    path = folder.absolute() / "keys" / f"{role}.{name}.creds"
+    if not path.exists():
+        credentials.save(path)
+    return path
+
+
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine. Ctrl-C, SIGTERM and a closed terminal cancel it, so that it cleans up.
+
+    Raises KeyboardInterrupt when that happened.
+    """
+    return asyncio.run(_cancellable(work))
+
+
+async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        told = True
+        task.cancel()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if told:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

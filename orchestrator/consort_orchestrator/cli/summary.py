@@ -1,0 +1,78 @@
+"""What is said of a run that is over: on one screen, or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from consort_orchestrator.cli.follow import Picture
+from consort_orchestrator.cli.wording import counted, listed, one_line, span, value_text
+from consort_orchestrator.core import Phase
+from consort_shared.values import Json
+
+_SHORT_OUTPUT = 400
+_AGENTS_SHOWN = 12
+
+
+def as_text(picture: Picture, output: Json, files: list[Path], *, reference: str) -> str:
+    """State, time, who did what, where the log and the results are."""
+    seconds = picture.seconds(picture.last)
+    lines = [f"{picture.name}: {picture.state} in {span(seconds)}"]
+    if picture.run.finished is not None and picture.run.finished.why:
+        lines.append(f"  why       {one_line(picture.run.finished.why, 2000)}")
+    lines.append(f"  tasks     {tally_text(picture)}")
+    label = "agents"
+    shares = sorted(picture.shares.items(), key=lambda item: -item[1].seconds)
+    for name, share in shares[:_AGENTS_SHOWN]:
+        failed = f", {counted(share.failures, 'failed attempt')}" if share.failures else ""
+        lines.append(f"  {label:<9} {name}: {counted(share.steps, 'task')} in {span(share.seconds)}{failed}")
+        label = ""
+    if len(shares) > _AGENTS_SHOWN:
+        lines.append(f"            and {len(shares) - _AGENTS_SHOWN} more")
+    entries = counted(picture.run.n, "entry").replace("entrys", "entries")
+    lines.append(f"  log       {entries}: consort log {reference}")
+    if files:
+        names = [file.name for file in files[:6]] + (
+            [f"{len(files) - 6} more"] if len(files) > 6 else []
+        )
+        lines.append(f"  results   {_shown_path(files[0].parent)}/: {listed(names)}")
+    short = value_text(output, _SHORT_OUTPUT + 1)
+    if picture.state == "completed" and output is not None and len(short) <= _SHORT_OUTPUT:
+        lines.append(f"  output    {short}")
+    return "\n".join(lines)
+
+
+def as_data(picture: Picture, output: Json, files: list[Path]) -> dict[str, Any]:
+    """The same for programs."""
+    finished = picture.run.finished
+    return {
+        "run": picture.run.id,
+        "plan": picture.name,
+        "state": picture.state,
+        "why": finished.why if finished is not None else "",
+        "seconds": round(picture.seconds(picture.last), 3),
+        "entries": picture.run.n,
+        "tasks": {phase.value: number for phase, number in picture.tally().items()},
+        "agents": {
+            name: {"tasks": share.steps, "failures": share.failures, "seconds": round(share.seconds, 3)}
+            for name, share in picture.shares.items()
+        },
+        "output": output,
+        "files": [str(file) for file in files],
+    }
+
+
+def tally_text(picture: Picture) -> str:
+    """`5 done, 1 skipped`."""
+    order = (Phase.DONE, Phase.FAILED, Phase.GRANTED, Phase.WAITING, Phase.BACKOFF, Phase.HELD)
+    order += (Phase.PENDING, Phase.SKIPPED, Phase.CANCELLED)
+    words = {Phase.GRANTED: "at work", Phase.BACKOFF: "to be tried again", Phase.PENDING: "to come"}
+    tally = picture.tally()
+    return ", ".join(f"{tally[phase]} {words.get(phase, phase.value)}" for phase in order if tally.get(phase)) or "none"
+
+
+def _shown_path(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

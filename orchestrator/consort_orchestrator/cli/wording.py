@@ -1,0 +1,158 @@
+"""Facts in words, times and spans as people read them.
+
+One sentence for each kind of fact: the log, the live view and plain output all
+use these, so one thing has one name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import assert_never
+
+from consort_bus.client import Logged
+from consort_shared.entries import (
+    Accepted,
+    Closed,
+    Fact,
+    Failure,
+    Finished,
+    Granted,
+    Held,
+    Noted,
+    Opened,
+    Refused,
+    Shared,
+    Skipped,
+    Submitted,
+    Waiting,
+    Written,
+)
+from consort_shared.messages import Output
+from consort_shared.values import Json
+
+LONGEST = 300
+
+
+def in_words(fact: Fact, full: bool = False) -> str:
+    """A fact as one line; `full` adds the values that it holds, on the same line."""
+    match fact:
+        case Submitted():
+            inputs = f" with {value_text(fact.inputs)}" if full and fact.inputs else ""
+            return f"{fact.client} hands in plan {fact.plan.name}, {counted(len(fact.plan.steps), 'step')}{inputs}"
+        case Opened():
+            return f"{fact.path} begins" + (
+                f" with {counted(len(fact.items), 'item')}" if fact.items is not None else ""
+            )
+        case Granted():
+            again = f", attempt {fact.attempt}" if fact.attempt > 1 else ""
+            inputs = f" with {value_text(fact.inputs)}" if full else ""
+            return f"{fact.path} goes to {fact.agent}{again} ({fact.why or fact.skill}){inputs}"
+        case Waiting():
+            return f"{fact.path} waits for an agent that offers {fact.skill}"
+        case Held():
+            return f"{fact.path} waits for {fact.source}, which has the same key {fact.key}"
+        case Written():
+            value = f": {output_text(fact.output)}" if full else ""
+            return f"{fact.author} writes {fact.key}, revision {fact.revision}{value}"
+        case Accepted():
+            value = f": {output_text(fact.output)}" if full else ""
+            return f"{fact.path} is done by {fact.agent} in {span(fact.seconds)}{value}"
+        case Failure():
+            after = "" if fact.retry_at is not None else ", for good"
+            return f"{fact.path} fails at {fact.agent}{after}: {fact.kind}: {one_line(fact.message)}"
+        case Skipped():
+            return f"{fact.path} is skipped: {one_line(fact.why)}"
+        case Shared():
+            return f"{fact.path} takes the result of {fact.source}, key {fact.key}"
+        case Closed():
+            ended = "is done" if fact.done else "fails"
+            return f"{fact.path} {ended}" + (f": {one_line(fact.why)}" if fact.why else "")
+        case Refused():
+            return f"{fact.what} of {fact.sender} does not count: {one_line(fact.why)}"
+        case Noted():
+            return f"{fact.path}: {one_line(fact.text)}{share(fact.done, fact.total)}"
+        case Finished():
+            value = f": {value_text(fact.output)}" if full and fact.output is not None else ""
+            return f"the run is {fact.state}" + (f": {one_line(fact.why)}" if fact.why else value)
+        case _:
+            assert_never(fact)
+
+
+def heading(logged: Logged) -> str:
+    """What stands before an entry's facts: number, time, kind, addressee, who caused it."""
+    entry = logged.entry
+    senders = ", ".join(dict.fromkeys(cause.sender for cause in entry.causes))
+    to = f" to {logged.addressee}" if logged.addressee else ""
+    because = f" on {senders}" if senders else ""
+    return f"{entry.n:>4}  {clock(entry.at)}{to}{because}"
+
+
+def event_lines(logged: Logged) -> list[str]:
+    """An entry as lines of plain output, one a fact, each with its time."""
+    return [f"{clock(logged.entry.at)}  {in_words(fact)}" for fact in logged.entry.facts]
+
+
+def clock(at: float) -> str:
+    """A time of day, local."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def moment(at: float) -> str:
+    """Date and time, local."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else "-"
+
+
+def span(seconds: float) -> str:
+    """A span of time in at most seven characters or so: `0.4 s`, `12 s`, `3m 20s`, `2h 05m`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+
+
+def share(done: float | None, total: float | None) -> str:
+    """How far something is: ` (3 of 12)`, or nothing."""
+    if done is None:
+        return ""
+    return f" ({done:g} of {total:g})" if total else f" ({done:g})"
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    return f"{', '.join(parts[:-1])} {last} {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """Text of strangers on one line: no line breaks, nothing that moves a terminal's cursor, not endless."""
+    flat = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return flat if len(flat) <= longest else f"{flat[: longest - 1]}…"
+
+
+def output_text(output: Output, longest: int = LONGEST) -> str:
+    if output.ref is not None:
+        return f"stored, {size_text(output.ref.size)}"
+    return value_text(output.value, longest)
+
+
+def value_text(value: Json, longest: int = LONGEST) -> str:
+    """A value on one line; text as it is, everything else as JSON."""
+    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), longest)
+
+
+def size_text(size: int) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024 or unit == "MiB":
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024  # type: ignore[assignment] # a float from here on
+    raise AssertionError("unreachable")
