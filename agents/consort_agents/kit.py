@@ -1,8 +1,9 @@
 """How an agent is written: a name, and functions that are its skills.
 
 A skill is an async or a plain function. Its parameters are the inputs of the
-step: either plain ones, or a single pydantic model whose fields they are; one
-annotated `Context` is given the task's surroundings instead. The card with its
+step: either plain ones, or a single pydantic model whose fields they are (an
+`ArtefactRef` is a plain one); one annotated `Context` is given the task's
+surroundings instead. The card with its
 JSON Schemas is derived from the signature, and what comes in and goes out is
 checked against it. Knows nothing of the bus.
 """
@@ -27,7 +28,7 @@ from pydantic import (
 from consort_agents.context import Context
 from consort_agents.errors import AgentError
 from consort_shared.card import AgentCard, SkillCard
-from consort_shared.values import Json
+from consort_shared.values import ArtefactRef, Json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -157,7 +158,8 @@ def _understand(name: str, function: Callable[..., Any], description: str) -> Sk
 def _takes(name: str, fields: dict[str, Any]) -> tuple[TypeAdapter[Any], str | None]:
     if len(fields) == 1:
         [(parameter, (hint, default))] = fields.items()
-        if default is ... and isinstance(hint, type) and issubclass(hint, BaseModel):
+        whole = isinstance(hint, type) and issubclass(hint, BaseModel) and hint is not ArtefactRef
+        if whole and default is ...:
             return TypeAdapter(hint), parameter
     model = create_model(f"{name} inputs", __config__=ConfigDict(extra="forbid"), **fields)
     return TypeAdapter(model), None

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 
 from consort_bus.errors import AppendUnknown, BusError, FenceRefused, NoAnswer, StorageFull
 from consort_bus.publish import PublishRefused, WrongLastSequence, parse_ack
-from consort_bus.reading import Stored, leader_next
+from consort_bus.reading import ReadRefused, Stored, leader_next
 from consort_bus.subjects import LOG
 from consort_bus.wire import Wire
 
@@ -85,7 +85,7 @@ class Fence:
                     isinstance(trouble, PublishRefused) and not trouble.passing
                 ):
                     raise trouble
-            except NoAnswer as exc:
+            except (NoAnswer, ReadRefused) as exc:
                 trouble = exc
             pause = random.uniform(0.05, 0.15)  # noqa: S311
             if loop.time() + pause >= until or self._wire.nc.is_closed:

@@ -38,12 +38,13 @@ CHUNK_BYTES = 256 * 1024
 """Of one part, where the server takes messages of that size."""
 CHUNKS_IN_FLIGHT = 8
 PAGE_BYTES = 4 * 1024 * 1024
-ACK_SECONDS = 10.0
-_TRIES = 5
+ACK_SECONDS, PATIENCE = 10.0, 30.0
+"""How long one try to store a part may take, and how long a bus that is away is waited for."""
 _HEADERS_ROOM = 1024
 """Bytes of a message left for its headers."""
 _SIZE, _OFFSET = "Consort-Size", "Consort-Offset"
 _FETCHES = 3
+_CHANGED = "the file changed while it was stored"
 
 
 class ArtefactMissing(BusError):
@@ -209,6 +210,8 @@ class Artefacts:
         offset, chunk, held = 0, 0, b""
         async for part in parts:
             if held:
+                if offset + len(held) >= size:
+                    raise ValueError(_CHANGED)
                 under_way.append(await self._send(self._subject(digest, chunk), held, size, offset))
                 chunk, offset = chunk + 1, offset + len(held)
             seen.update(part)
@@ -218,7 +221,7 @@ class Artefacts:
         while under_way:
             await self._stored(under_way.popleft())
         if offset + len(held) != size or seen.hexdigest() != digest:
-            raise ValueError("the file changed while it was stored")
+            raise ValueError(_CHANGED)
         await self._stored(await self._send(self._subject(digest, chunk), held, size, offset))
 
     async def _send(self, subject: str, data: bytes, size: int, offset: int) -> _Sent:
@@ -228,24 +231,26 @@ class Artefacts:
 
     async def _stored(self, sent: _Sent) -> None:
         """Waits for a part's receipt. Without one it is stored again, which does no harm."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + PATIENCE
         receipt = sent.receipt
-        for _ in range(_TRIES - 1):
+        while True:
             try:
                 await receipt
-            except NoAnswer:
-                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311
-                receipt = await self._publisher.publish_nowait(
-                    sent.subject, sent.data, sent.headers, timeout=ACK_SECONDS
-                )
-            else:
                 return
-        await receipt
+            except NoAnswer:
+                if loop.time() > give_up or self._wire.nc.is_closed:
+                    raise
+            await asyncio.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+            receipt = await self._publisher.publish_nowait(
+                sent.subject, sent.data, sent.headers, timeout=ACK_SECONDS
+            )
 
     async def _parts(self, ref: ArtefactRef) -> AsyncIterator[_Part]:
         """In the order in which they were stored, which need not be theirs if it took several tries."""
         role, _, name = ref.writer.partition(".")
         chunks = artefact_chunks(role, name, ref.artefact)
-        async for stored in read(self._wire, ARTEFACTS, chunks, max_bytes=PAGE_BYTES, patience=20.0):
+        async for stored in read(self._wire, ARTEFACTS, chunks, max_bytes=PAGE_BYTES, patience=PATIENCE):
             part = _part(stored, ref)
             if part is not None:
                 yield part

@@ -33,6 +33,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from consort_bus.errors import BusError, NoAnswer
+from consort_bus.reading import bears_server_headers
 from consort_bus.subjects import next_message
 from consort_bus.wire import NotSent, Wire, status
 
@@ -104,7 +105,7 @@ class Delivery:
     @property
     def forwarded(self) -> bool:
         """Whether it was an answer of the server when it was stored: nobody's word for anything."""
-        return "Nats-Stream" in self.headers
+        return bears_server_headers(self.headers)
 
     def ack(self) -> None:
         """Done with."""

@@ -6,9 +6,9 @@ whether an append was stored. Neither needs a right that could make the server
 deliver elsewhere.
 
 The server puts headers of its own behind those of a stored message. A stored
-message that already had a `Nats-Stream` header was once an answer of the server
-that somebody directed at a stream (the forged reply): `Stored.forwarded` tells,
-and the header stays among its headers. From a direct get that can be told only
+message that already had such a header was once an answer of the server that
+somebody directed at a stream (the forged reply): `Stored.forwarded` tells, and
+`Nats-Stream` stays among its headers. From a direct get that can be told only
 because `wire` notices repeated header lines. It is a tell-tale, not a guard: the
 guard is the seal of the message.
 """
@@ -20,7 +20,7 @@ import base64
 import binascii
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -36,18 +36,11 @@ PAGE_MESSAGES, PAGE_BYTES = 500, 2 * 1024 * 1024
 """A page ends at whichever comes first; the next one is asked for before this one is handed out."""
 SUBJECTS_AT_ONCE = 256
 
-_STREAM = "Nats-Stream"
-_SERVER_HEADERS = frozenset(
-    {
-        _STREAM,
-        "Nats-Subject",
-        "Nats-Sequence",
-        "Nats-Time-Stamp",
-        "Nats-Num-Pending",
-        "Nats-Last-Sequence",
-        "Nats-UpTo-Sequence",
-    }
-)
+_STREAM, _SEQUENCE = "Nats-Stream", "Nats-Sequence"
+_OF_ONE = frozenset({_STREAM, "Nats-Subject", _SEQUENCE, "Nats-Time-Stamp"})
+_OF_PAGES = _OF_ONE | {"Nats-Num-Pending", "Nats-Last-Sequence"}
+_OF_SERVER = _OF_PAGES | {"Nats-UpTo-Sequence"}
+_NO_MESSAGE = 10037
 
 
 class ReadRefused(BusError):
@@ -102,12 +95,10 @@ class _Page:
 
     def arrived(self, msg: Msg) -> None:
         self._heard = True
-        headers = msg.headers
-        if headers is not None and "Status" in headers:
-            if not self.done.done():
-                self.done.set_result(msg)
-        else:
+        if _is_stored(msg):
             self.messages.append(msg)
+        elif not self.done.done():
+            self.done.set_result(msg)
 
     def failed(self, error: BusError) -> None:
         if not self.done.done():
@@ -154,11 +145,11 @@ async def read(
 async def last(wire: Wire, stream: str, subject: str, *, patience: float = 10.0) -> Stored | None:
     """The last message of one subject, or None. Raises NoAnswer, ReadRefused, AccessDenied."""
     msg = await _ask(wire, direct_get(stream, subject), b"", patience)
-    if msg.headers is not None and "Status" in msg.headers:
+    if not _is_stored(msg):
         if status(msg) == 404:
             return None
         raise ReadRefused(stream, _description(msg))
-    return _stored(msg)
+    return _stored(msg, _OF_ONE)
 
 
 async def last_of(
@@ -255,7 +246,7 @@ def _whole_page(stream: str, page: _Page, end: Msg) -> _PageResult:
     headers = end.headers or {}
     messages, before = [], 0
     for msg in page.messages:
-        message = _stored(msg)
+        message = _stored(msg, _OF_PAGES)
         if int((msg.headers or {}).get("Nats-Last-Sequence", -1)) != before:
             raise NoAnswer(page.subject, "timeout")  # a part of the page was lost on the way
         before = message.seq
@@ -275,7 +266,7 @@ async def _from_leader(wire: Wire, stream: str, body: dict[str, Any], patience: 
             return _from_json(answer["message"])
     except (ValueError, KeyError, TypeError, binascii.Error) as exc:
         raise ReadRefused(stream, f"an unreadable answer, {msg.data[:100]!r}") from exc
-    if error.get("code") == 404:
+    if error.get("err_code") == _NO_MESSAGE:
         return None
     raise ReadRefused(stream, str(error.get("description", error)))
 
@@ -293,28 +284,38 @@ async def _ask(wire: Wire, subject: str, body: bytes, patience: float) -> Msg:
         await asyncio.sleep(random.uniform(0.02, 0.1))  # noqa: S311
 
 
-def _stored(msg: Msg) -> Stored:
+def _is_stored(msg: Msg) -> bool:
+    """Whether it is a message of the stream, which may bear a header of any name, `Status` too."""
+    return msg.headers is not None and _SEQUENCE in msg.headers
+
+
+def _stored(msg: Msg, added: frozenset[str]) -> Stored:
     """Of an answer to a direct get, where the server's headers come after the message's own."""
-    all_headers = msg.headers or {}
-    own = {name: value for name, value in all_headers.items() if name not in _SERVER_HEADERS}
-    forwarded = isinstance(all_headers, Headers) and _STREAM in all_headers.repeated
+    found = msg.headers or {}
+    own = {name: value for name, value in found.items() if name not in _OF_SERVER}
+    repeated = found.repeated if isinstance(found, Headers) else frozenset()
+    forwarded = not repeated.isdisjoint(_OF_SERVER) or not (_OF_SERVER - added).isdisjoint(found)
     if forwarded:
-        own[_STREAM] = all_headers[_STREAM]
+        own[_STREAM] = found[_STREAM]
     return Stored(
-        int(all_headers["Nats-Sequence"]),
-        all_headers["Nats-Subject"],
-        own,
-        msg.data,
-        all_headers["Nats-Time-Stamp"],
-        forwarded,
+        int(found[_SEQUENCE]), found["Nats-Subject"], own, msg.data, found["Nats-Time-Stamp"], forwarded
     )
 
 
 def _from_json(message: dict[str, Any]) -> Stored:
     """Of a leader's answer, which holds the headers as they were stored."""
-    headers = parse_headers(base64.b64decode(message.get("hdrs", "")))
+    found = parse_headers(base64.b64decode(message.get("hdrs", "")))
     data = base64.b64decode(message.get("data", ""))
-    return Stored(message["seq"], message["subject"], headers, data, message["time"], _STREAM in headers)
+    own = {name: value for name, value in found.items() if name not in _OF_SERVER}
+    forwarded = len(own) < len(found)
+    if forwarded:
+        own[_STREAM] = found.get(_STREAM, "")
+    return Stored(message["seq"], message["subject"], own, data, message["time"], forwarded)
+
+
+def bears_server_headers(headers: Mapping[str, str]) -> bool:
+    """Whether a message as it was stored was once an answer of the server."""
+    return not _OF_SERVER.isdisjoint(headers)
 
 
 def _description(msg: Msg) -> str:

@@ -333,8 +333,8 @@ def _give_up(future: asyncio.Future[Msg], subject: str) -> None:
 
 def status(msg: Msg) -> int:
     """The status of a message that the server made itself, 0 for all others."""
-    headers = msg.headers
-    return int(headers.get("Status", 0)) if headers else 0
+    text = msg.headers.get("Status", "") if msg.headers else ""
+    return int(text) if text.isdecimal() else 0
 
 
 def consumer_of(reply: str) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -44,18 +43,6 @@ class Lifeline:
     def environment(self, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a child that is started with `pass_fds=(lifeline.reading,)`."""
         return {**(os.environ if inherited is None else inherited), VARIABLE: str(self.reading)}
-
-    def start(self, command: list[str], log: int) -> subprocess.Popen[bytes]:
-        """A child in a process group of its own, its output going to the file descriptor. Raises OSError."""
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=self.environment(),
-            pass_fds=(self.reading,),
-            process_group=0,
-        )
 
 
 def hold_on(lost: Callable[[], object], *, patience: float = PATIENCE) -> bool:

@@ -37,7 +37,9 @@ class Server:
         (folder / "server.conf").write_text(config)
 
     def start(self) -> Server:
-        program = shutil.which("nats-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        program = shutil.which(
+            "nats-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        )
         assert program is not None
         command = [program, "-c", str(self.folder / "server.conf"), "-l", str(self.folder / "log")]
         self._process = subprocess.Popen(command)
@@ -95,7 +97,7 @@ async def connect(url: str) -> tuple[Client, Events]:
         url,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.05,
-        ping_interval=1,
+        ping_interval=0.3,  # type: ignore[arg-type] # seconds, fractions allowed
         max_outstanding_pings=2,
         pending_size=-1,
         reconnected_cb=events.reconnected,
@@ -105,11 +107,5 @@ async def connect(url: str) -> tuple[Client, Events]:
 
 
 async def add_stream(nc: Client, name: str, subjects: str, **options: object) -> None:
-    """Makes a stream anew."""
-    js = nc.jetstream()
-    try:
-        await js.delete_stream(name)
-    except Exception:  # noqa: BLE001 # it was not there
-        pass
     config = api.StreamConfig(name=name, subjects=[subjects], allow_direct=True)
-    await js.add_stream(config, **options)  # type: ignore[arg-type] # the library passes them to its config
+    await nc.jetstream().add_stream(config, **options)  # type: ignore[arg-type] # passed on to the config

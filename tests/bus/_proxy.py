@@ -42,7 +42,9 @@ class Proxy:
             return
         pair = (writer, far_writer)
         self._pairs.add(pair)
-        await asyncio.gather(self._pump(reader, far_writer, up=True), self._pump(far_reader, writer, up=False))
+        await asyncio.gather(
+            self._pump(reader, far_writer, up=True), self._pump(far_reader, writer, up=False)
+        )
         self._pairs.discard(pair)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:

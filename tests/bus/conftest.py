@@ -10,25 +10,17 @@ from _nats_server import Server, connect
 from consort_bus.wire import Wire
 
 
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """For tests that leave it running."""
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for each test: a stream that is deleted and made anew at once may still hold old messages."""
     server = Server(tmp_path_factory.mktemp("nats")).start()
     yield server
     server.kill()
 
 
 @pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """For tests that stop and start it."""
-    server = Server(tmp_path_factory.mktemp("nats")).start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def wire(shared_server: Server) -> AsyncIterator[Wire]:
-    nc, events = await connect(shared_server.url)
+async def wire(server: Server) -> AsyncIterator[Wire]:
+    nc, events = await connect(server.url)
     async with Wire(nc, events) as wire:
         yield wire
     await nc.close()

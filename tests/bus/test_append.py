@@ -89,12 +89,12 @@ async def test_the_same_id_on_another_subject_is_not_ours(wire: Wire) -> None:
         await append(wire, 0, "a", kind="two")
 
 
-async def test_of_fifty_one_wins(shared_server: Server, wire: Wire) -> None:
+async def test_of_fifty_one_wins(server: Server, wire: Wire) -> None:
     await add_stream(wire.nc, "LOG", "log.>")
     connections: list[Client] = []
     racing = []
     for _ in range(5):
-        nc, events = await connect(shared_server.url)
+        nc, events = await connect(server.url)
         other = await Wire(nc, events).__aenter__()
         connections.append(nc)
         racing += [append(other, 0, f"{len(connections)}-{n}") for n in range(10)]
@@ -118,9 +118,9 @@ async def test_a_foreign_message_on_the_log_counts_as_another_writer(wire: Wire)
     assert await append(wire, last.seq, "b") == last.seq + 1
 
 
-async def test_a_lost_receipt_is_success(shared_server: Server, wire: Wire) -> None:
+async def test_a_lost_receipt_is_success(server: Server, wire: Wire) -> None:
     await add_stream(wire.nc, "LOG", "log.>")
-    async with Proxy(shared_server.port) as proxy:
+    async with Proxy(server.port) as proxy:
         nc, events = await connect(proxy.url)
         async with Wire(nc, events) as lossy:
             proxy.deaf = True
@@ -132,11 +132,9 @@ async def test_a_lost_receipt_is_success(shared_server: Server, wire: Wire) -> N
     assert await log_of(wire) == ["a"]
 
 
-async def test_a_lost_receipt_and_another_entry_behind_ours_is_success(
-    shared_server: Server, wire: Wire
-) -> None:
+async def test_a_lost_receipt_and_another_entry_behind_ours_is_success(server: Server, wire: Wire) -> None:
     await add_stream(wire.nc, "LOG", "log.>")
-    async with Proxy(shared_server.port) as proxy:
+    async with Proxy(server.port) as proxy:
         nc, events = await connect(proxy.url)
         async with Wire(nc, events) as lossy:
             proxy.deaf = True
@@ -150,9 +148,9 @@ async def test_a_lost_receipt_and_another_entry_behind_ours_is_success(
     assert await log_of(wire) == ["a", "b"]
 
 
-async def test_a_lost_try_that_another_writer_overtook_is_refused(shared_server: Server, wire: Wire) -> None:
+async def test_a_lost_try_that_another_writer_overtook_is_refused(server: Server, wire: Wire) -> None:
     await add_stream(wire.nc, "LOG", "log.>")
-    async with Proxy(shared_server.port) as proxy:
+    async with Proxy(server.port) as proxy:
         nc, events = await connect(proxy.url)
         async with Wire(nc, events) as lossy:
             proxy.mute = True
@@ -167,9 +165,9 @@ async def test_a_lost_try_that_another_writer_overtook_is_refused(shared_server:
     assert await log_of(wire) == ["b"]
 
 
-async def test_a_try_that_never_arrived_is_made_again(shared_server: Server, wire: Wire) -> None:
+async def test_a_try_that_never_arrived_is_made_again(server: Server, wire: Wire) -> None:
     await add_stream(wire.nc, "LOG", "log.>")
-    async with Proxy(shared_server.port) as proxy:
+    async with Proxy(server.port) as proxy:
         nc, events = await connect(proxy.url)
         async with Wire(nc, events) as lossy:
             proxy.mute = True
@@ -182,9 +180,9 @@ async def test_a_try_that_never_arrived_is_made_again(shared_server: Server, wir
     assert await log_of(wire) == ["a"]
 
 
-async def test_unknown_when_nothing_can_be_found_out(shared_server: Server, wire: Wire) -> None:
+async def test_unknown_when_nothing_can_be_found_out(server: Server, wire: Wire) -> None:
     await add_stream(wire.nc, "LOG", "log.>")
-    async with Proxy(shared_server.port) as proxy:
+    async with Proxy(server.port) as proxy:
         nc, events = await connect(proxy.url)
         async with Wire(nc, events) as lossy:
             proxy.deaf = True
@@ -207,8 +205,8 @@ async def test_a_full_stream_is_no_doubt(wire: Wire) -> None:
     assert await append(wire, 0, "a") == first
 
 
-async def test_a_server_killed_in_the_middle_loses_and_doubles_nothing(own_server: Server) -> None:
-    nc, events = await connect(own_server.url)
+async def test_a_server_killed_in_the_middle_loses_and_doubles_nothing(server: Server) -> None:
+    nc, events = await connect(server.url)
     async with Wire(nc, events) as wire:
         await add_stream(nc, "LOG", "log.>")
         appended: list[int] = []
@@ -222,8 +220,8 @@ async def test_a_server_killed_in_the_middle_loses_and_doubles_nothing(own_serve
         writing = asyncio.create_task(writer())
         while len(appended) < 100:
             await asyncio.sleep(0.01)
-        own_server.kill()
-        own_server.start()
+        server.kill()
+        server.start()
         before = len(appended)
         async with asyncio.timeout(20):
             while len(appended) < before + 100:
@@ -234,16 +232,16 @@ async def test_a_server_killed_in_the_middle_loses_and_doubles_nothing(own_serve
     await nc.close()
 
 
-async def test_a_frozen_server_is_waited_for(own_server: Server) -> None:
-    nc, events = await connect(own_server.url)
+async def test_a_frozen_server_is_waited_for(server: Server) -> None:
+    nc, events = await connect(server.url)
     async with Wire(nc, events) as wire:
         await add_stream(nc, "LOG", "log.>")
         first = await append(wire, 0, "a")
-        own_server.freeze()
+        server.freeze()
         appending = asyncio.create_task(append(wire, first, "b", timeout=0.1))
         await asyncio.sleep(0.4)
         assert not appending.done()
-        own_server.thaw()
+        server.thaw()
         assert await asyncio.wait_for(appending, 10) == 2
         assert await log_of(wire) == ["a", "b"]
     await nc.close()

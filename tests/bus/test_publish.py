@@ -103,8 +103,8 @@ async def test_many_in_flight_are_bounded_and_all_receipted(wire: Wire) -> None:
     assert [ack.seq for ack in await asyncio.gather(*receipts)] == list(range(1, 501))
 
 
-async def test_a_lost_receipt_is_an_unknown_outcome(shared_server: Server) -> None:
-    async with Proxy(shared_server.port) as proxy:
+async def test_a_lost_receipt_is_an_unknown_outcome(server: Server) -> None:
+    async with Proxy(server.port) as proxy:
         nc, events = await connect(proxy.url)
         async with Wire(nc, events) as wire:
             await add_stream(nc, "P", "p.>")
@@ -122,8 +122,8 @@ async def test_a_lost_receipt_is_an_unknown_outcome(shared_server: Server) -> No
         await nc.close()
 
 
-async def test_a_lost_connection_ends_the_waiting_when_it_is_back(shared_server: Server) -> None:
-    async with Proxy(shared_server.port) as proxy:
+async def test_a_lost_connection_ends_the_waiting_when_it_is_back(server: Server) -> None:
+    async with Proxy(server.port) as proxy:
         nc, events = await connect(proxy.url)
         async with Wire(nc, events) as wire:
             await add_stream(nc, "P", "p.>")
@@ -138,18 +138,18 @@ async def test_a_lost_connection_ends_the_waiting_when_it_is_back(shared_server:
         await nc.close()
 
 
-async def test_publishing_waits_for_a_server_that_restarts(own_server: Server) -> None:
-    nc, events = await connect(own_server.url)
+async def test_publishing_waits_for_a_server_that_restarts(server: Server) -> None:
+    nc, events = await connect(server.url)
     async with Wire(nc, events) as wire:
         await add_stream(nc, "P", "p.>")
         publisher = Publisher(wire)
-        own_server.kill()
+        server.kill()
         while nc.is_connected:
             await asyncio.sleep(0.01)
         with pytest.raises(NotSent):
             wire.send("p.x", b"")
         trying = asyncio.create_task(publisher.publish("p.x", b"", timeout=10))
         await asyncio.sleep(0)
-        own_server.start()
+        server.start()
         assert await trying == 1
     await nc.close()

@@ -22,7 +22,13 @@ GROUP = "g"
 
 async def add_consumer(nc: Client, name: str, **config: Any) -> None:
     """By the server's own request: the library does not know all fields."""
-    full = {"name": name, "durable_name": name, "ack_policy": "explicit", "ack_wait": 30_000_000_000, **config}
+    full = {
+        "name": name,
+        "durable_name": name,
+        "ack_policy": "explicit",
+        "ack_wait": 30_000_000_000,
+        **config,
+    }
     body = json.dumps({"stream_name": "S", "config": full, "action": "create"}).encode()
     answer = json.loads((await nc.request(f"$JS.API.CONSUMER.CREATE.S.{name}", body, timeout=5)).data)
     assert "error" not in answer, answer
@@ -36,7 +42,8 @@ async def consumer_info(nc: Client, name: str) -> dict[str, Any]:
 async def fill(wire: Wire, count: int, start: int = 0) -> None:
     publisher = Publisher(wire)
     receipts = [
-        await publisher.publish_nowait(f"s.{n % 7}", b"%d" % n, {"A": "b"}) for n in range(start, start + count)
+        await publisher.publish_nowait(f"s.{n % 7}", b"%d" % n, {"A": "b"})
+        for n in range(start, start + count)
     ]
     await asyncio.gather(*receipts)
 
@@ -261,14 +268,14 @@ async def test_a_consumer_with_other_limits_refuses_for_good(stream: Wire) -> No
         await asyncio.wait_for(pull.run(), 5)
 
 
-def test_a_pull_has_a_batch_or_slots(shared_server: Server) -> None:
+def test_a_pull_has_a_batch_or_slots(server: Server) -> None:
     for limits in ({}, {"batch": 1, "slots": 1}, {"batch": -1}):
         with pytest.raises(ValueError, match="either"):
             Pull(None, "S", "c", Taken(), **limits)  # type: ignore[arg-type]
 
 
-async def test_it_goes_on_after_the_server_was_killed(own_server: Server) -> None:
-    nc, events = await connect(own_server.url)
+async def test_it_goes_on_after_the_server_was_killed(server: Server) -> None:
+    nc, events = await connect(server.url)
     async with Wire(nc, events) as wire:
         await add_stream(nc, "S", "s.>")
         await add_consumer(nc, "c", ack_wait=1_000_000_000)
@@ -276,8 +283,8 @@ async def test_it_goes_on_after_the_server_was_killed(own_server: Server) -> Non
         async with pulling(Pull(wire, "S", "c", taken, batch=8)):
             await fill(wire, 20)
             await until(lambda: len(taken) == 20)
-            own_server.kill()
-            own_server.start()
+            server.kill()
+            server.start()
             await until(lambda: events_seen(nc))
             await fill(wire, 20, start=20)
             await until(lambda: set(taken.numbers) == set(range(40)))
@@ -288,8 +295,8 @@ def events_seen(nc: Client) -> bool:
     return bool(nc.is_connected and nc.stats["reconnects"] > 0)
 
 
-async def test_it_goes_on_after_the_server_was_frozen(own_server: Server) -> None:
-    nc, events = await connect(own_server.url)
+async def test_it_goes_on_after_the_server_was_frozen(server: Server) -> None:
+    nc, events = await connect(server.url)
     async with Wire(nc, events) as wire:
         await add_stream(nc, "S", "s.>")
         await add_consumer(nc, "c", ack_wait=1_000_000_000)
@@ -297,9 +304,9 @@ async def test_it_goes_on_after_the_server_was_frozen(own_server: Server) -> Non
         async with pulling(Pull(wire, "S", "c", taken, batch=8)):
             await fill(wire, 5)
             await until(lambda: len(taken) == 5)
-            own_server.freeze()
+            server.freeze()
             await until(lambda: not nc.is_connected)
-            own_server.thaw()
+            server.thaw()
             await until(lambda: events_seen(nc))
             await fill(wire, 5, start=5)
             await until(lambda: set(taken.numbers) == set(range(10)))
@@ -327,10 +334,10 @@ PINNED = {
 }
 
 
-async def test_of_two_pinned_one_gets_all_and_the_other_takes_over(shared_server: Server, stream: Wire) -> None:
+async def test_of_two_pinned_one_gets_all_and_the_other_takes_over(server: Server, stream: Wire) -> None:
     await add_consumer(stream.nc, "c", **PINNED)
     taken = [Taken(), Taken()]
-    connections = [await connect(shared_server.url) for _ in taken]
+    connections = [await connect(server.url) for _ in taken]
     wires = [await Wire(nc, events).__aenter__() for nc, events in connections]
     options: dict[str, Any] = {"batch": 8, "group": GROUP, "pin_renewal": 0.3}
     async with (
@@ -362,7 +369,9 @@ async def test_a_lost_pin_is_dropped_and_waited_for_again(stream: Wire) -> None:
         await fill(stream, 1)
         await until(lambda: len(taken) == 1)
         assert pull.pinned
-        await stream.nc.request("$JS.API.CONSUMER.UNPIN.S.c", json.dumps({"group": GROUP}).encode(), timeout=5)
+        await stream.nc.request(
+            "$JS.API.CONSUMER.UNPIN.S.c", json.dumps({"group": GROUP}).encode(), timeout=5
+        )
         await fill(stream, 5, start=1)
         await until(lambda: len(taken) == 6)
         assert pull.pinned
@@ -375,7 +384,8 @@ async def test_thirty_two_shards_share_one_subscription(stream: Wire) -> None:
     before = len(stream.nc._subs)
     async with asyncio.TaskGroup() as group:
         pulls = [
-            group.create_task(Pull(stream, "S", f"c{shard}", taken[shard], batch=8).run()) for shard in range(32)
+            group.create_task(Pull(stream, "S", f"c{shard}", taken[shard], batch=8).run())
+            for shard in range(32)
         ]
         await fill_shards(stream, 320)
         await until(lambda: sum(map(len, taken)) == 320)

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from consort_agents import Agent, Context
 from consort_agents.specialists.facts import Facts
+from consort_agents.specialists.findings import Trends
 from consort_agents.specialists.pictures import ChartRef, stored, trend_charts
-from consort_agents.specialists.trends import Trends, trends_of
+from consort_agents.specialists.trends import trends_of
 
 agent = Agent(
     "analyst",

@@ -94,7 +94,9 @@ def date_of(text: str, day_first: bool = True) -> tuple[str, Grain] | None:
 def _checked(year: int, month: int, day: int | None) -> tuple[str, Grain] | None:
     if not 1 <= month <= 12 or (day is not None and not 1 <= day <= 31):
         return None
-    return (f"{year:04d}-{month:02d}", "month") if day is None else (f"{year:04d}-{month:02d}-{day:02d}", "day")
+    return (
+        (f"{year:04d}-{month:02d}", "month") if day is None else (f"{year:04d}-{month:02d}-{day:02d}", "day")
+    )
 
 
 def is_version(text: str) -> bool:

@@ -48,7 +48,9 @@ def check(request: CheckRequest, ctx: Context) -> Checked:
     try:
         facts = Facts.model_validate(ctx.context["facts"])
     except ValidationError as exc:
-        raise SkillError(f"the context key `facts` does not hold facts: {exc.error_count()} faults", retry=False) from exc
+        raise SkillError(
+            f"the context key `facts` does not hold facts: {exc.error_count()} faults", retry=False
+        ) from exc
     verdict = verify(request.report, facts)
     ctx.progress(f"held {verdict.figures} figures against the facts, {len(verdict.problems)} do not hold")
     return Checked(

@@ -19,7 +19,9 @@ HEADING = "Sources"
 NOTES = "notes on the sources"
 
 _ENTRY = re.compile(r"^- \[(?P<number>\d+)\] (?P<rest>.+)$")
-_PLACED = re.compile(r"^(?P<file>.+), (?P<unit>line|item)s? (?P<first>\d+)(?:–(?P<last>\d+))?: (?P<body>`.+`)$")
+_PLACED = re.compile(
+    r"^(?P<file>.+), (?P<unit>line|item)s? (?P<first>\d+)(?:–(?P<last>\d+))?: (?P<body>`.+`)$"
+)
 _NOTED = re.compile(rf"^{NOTES}: (?P<body>`.+`)$")
 
 
@@ -69,6 +71,11 @@ class Book:
         return [entry_line(number, entry) for entry, number in self._entries.items()]
 
 
+def quotable(text: str) -> str:
+    """A text as it stands between quotation marks: its own marks become single ones."""
+    return text.replace("“", "‘").replace("”", "’")
+
+
 def entry_line(number: int, entry: Entry) -> str:
     """An entry as a line of the report."""
     body = "; ".join(f"`{written(measure)}`" for measure in entry.measures)
@@ -92,7 +99,9 @@ def entry_of(line: str) -> tuple[int, Entry]:
         raise BasisError("names no file with its lines, or does not say how it was counted")
     first = int(placed["first"])
     place: Place = "line" if placed["unit"] == "line" else "item"
-    return number, Entry(placed["file"], place, first, int(placed["last"] or first), _measures(placed["body"]))
+    return number, Entry(
+        placed["file"], place, first, int(placed["last"] or first), _measures(placed["body"])
+    )
 
 
 def _measures(body: str) -> tuple[Call, ...]:

@@ -93,7 +93,9 @@ def coverage_of(facts: Facts, matrix: Matrix) -> Coverage:
 
 
 def _cells(facts: Facts, matrix: Matrix) -> list[_Cell]:
-    names = [n for n in (matrix.entity, matrix.item, matrix.group, matrix.item_id, matrix.value) if n is not None]
+    names = [
+        n for n in (matrix.entity, matrix.item, matrix.group, matrix.item_id, matrix.value) if n is not None
+    ]
     return [
         (
             row[matrix.entity],

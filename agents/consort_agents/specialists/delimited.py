@@ -111,7 +111,9 @@ def _line_by_line(text: str, delimiter: str, file: str) -> tuple[list[_Record], 
         if not line.strip():
             continue
         try:
-            records.extend(_Record(number, tuple(row)) for row in csv.reader([line], delimiter=delimiter, strict=True))
+            records.extend(
+                _Record(number, tuple(row)) for row in csv.reader([line], delimiter=delimiter, strict=True)
+            )
         except csv.Error:
             bad.append(number)
     note = f"{file}: {_lines(bad)} set aside: a quotation mark opens and does not close, or stands inside a field."

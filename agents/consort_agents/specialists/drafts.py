@@ -8,14 +8,14 @@ each where it stands; judges nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from consort_agents.specialists.basis import BasisError
 from consort_agents.specialists.citations import HEADING, Entry, entry_of
 from consort_agents.specialists.lexing import Lexicon, masked
 
-ClaimKind = Literal["heading", "sentence", "row", "quote"]
+ClaimKind = Literal["heading", "sentence", "caption", "row", "quote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class _Reader:
         self._caption: tuple[int, ...] = ()
         self._block: list[tuple[int, str]] = []
         self._table_row = 0
+        self._last_block = 0
 
     def line(self, number: int, line: str) -> None:
         if not line.startswith("|"):
@@ -104,6 +105,7 @@ class _Reader:
             return
         first, text = self._block[0][0], " ".join(part for _, part in self._block)
         self._block = []
+        self._last_block = len(self.claims)
         start = 0
         for stop in re.finditer(r"[.!?](?=\s+(?!\[\d+\])\S)|$", masked(text, self._words)):
             sentence = text[start : stop.end()].strip()
@@ -112,7 +114,7 @@ class _Reader:
             if sentence:
                 self._claim("sentence", sentence, first)
             start = stop.end()
-        self._caption = cited_in(text)
+        self._caption = cited_in(masked(text, self._words))
 
     def _heading(self, number: int, line: str) -> None:
         self.end_of_block()
@@ -124,11 +126,16 @@ class _Reader:
     def _row(self, number: int, line: str) -> None:
         self.end_of_block()
         self._table_row += 1
+        if self._table_row == 1:
+            above = self.claims[self._last_block :]
+            self.claims[self._last_block :] = [
+                replace(claim, kind="caption") if claim.kind == "sentence" else claim for claim in above
+            ]
         if self._table_row == 2 and re.match(r"^[|\s:-]+$", line):
             return
         text = line.replace("\\|", "|")
         kind: ClaimKind = "heading" if self._table_row == 1 else "row"
-        cited = cited_in(text) or (self._caption if kind == "row" else ())
+        cited = cited_in(masked(text, self._words)) or (self._caption if kind == "row" else ())
         self.claims.append(Claim(kind, text, number, self._section, cited))
 
     def _entry(self, number: int, line: str) -> None:
@@ -145,4 +152,5 @@ class _Reader:
         self.entry_lines[at] = (number, line)
 
     def _claim(self, kind: ClaimKind, text: str, number: int) -> None:
-        self.claims.append(Claim(kind, text, number, self._section, cited_in(text)))
+        cited = cited_in(masked(text, self._words))
+        self.claims.append(Claim(kind, text, number, self._section, cited))

@@ -151,7 +151,9 @@ def column_named(table: Table, name: str) -> Column:
     for column in table.columns:
         if column.name == name:
             return column
-    raise NoSuchFact(f"{table.name} has no column {name!r}; it has: {', '.join(c.name for c in table.columns)}")
+    raise NoSuchFact(
+        f"{table.name} has no column {name!r}; it has: {', '.join(c.name for c in table.columns)}"
+    )
 
 
 def cells(column: Column) -> list[str]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from consort_agents.specialists.basis import Col, call, is_
 from consort_agents.specialists.coverage import Coverage, Item
+from consort_agents.specialists.facts import Matrix
 from consort_agents.specialists.material import (
     Material,
     count,
     full_count,
     full_share,
+    known_count,
     level_count,
     many,
     one,
@@ -49,7 +51,9 @@ def _open(material: Material, coverage: Coverage) -> str:
     item = Col(matrix.item)
     cited = material.book.count(
         material.table(matrix.table),
-        call("groups", item, full_count(matrix), 0), call("distinct", item), call("distinct", Col(matrix.entity)),
+        call("groups", item, full_count(matrix), 0),
+        call("distinct", item),
+        call("distinct", Col(matrix.entity)),
     )
     levels = quoted(matrix.full)
     return (
@@ -64,11 +68,11 @@ def _barest(material: Material, coverage: Coverage) -> list[str]:
     if not coverage.open_items or not matrix.partial:
         return []
     parts = [
-        f"“{found.name}”" + f" ({found.partial} {quoted(matrix.partial)}, {found.none} {quoted(matrix.none)}"
+        f"“{found.name}” ({found.partial} {quoted(matrix.partial)} of {found.counted}"
         + material.book.count(
             material.table(matrix.table),
             level_count(matrix, matrix.partial, is_(matrix.item, found.name)),
-            level_count(matrix, matrix.none, is_(matrix.item, found.name)),
+            known_count(matrix, is_(matrix.item, found.name)),
         )
         + ")"
         for found in coverage.open_items[:_BAREST]
@@ -82,7 +86,10 @@ def _thin_groups(material: Material, coverage: Coverage) -> list[str]:
         return []
     # The order of the count, which takes what is equal in the order of the table.
     thin = sorted(coverage.groups, key=lambda found: found.share)[:2]
-    parts = [f"{found.name} ({found.full} of {found.counted} cells, {percent(found.full, found.counted)})" for found in thin]
+    parts = [
+        f"{found.name} ({found.full} of {found.counted} cells, {percent(found.full, found.counted)})"
+        for found in thin
+    ]
     cited = material.book.count(
         material.table(matrix.table), top(len(thin), Col(matrix.group), full_share(matrix), high=False)
     )
@@ -91,22 +98,25 @@ def _thin_groups(material: Material, coverage: Coverage) -> list[str]:
 
 def _open_table(material: Material, coverage: Coverage) -> list[str]:
     matrix = coverage.matrix
-    each = call(
-        "each", Col(matrix.item), level_count(matrix, matrix.partial), level_count(matrix, matrix.none),
-        level_count(matrix, matrix.unknown),
-    )
+    levels = [words for words in (matrix.partial, matrix.none, matrix.unknown) if words]
+    each = call("each", Col(matrix.item), *(level_count(matrix, words) for words in levels))
     cited = material.book.count(material.table(matrix.table), each)
     ids, groups = matrix.item_id is not None, matrix.group is not None
     header = [one(matrix.item_id or "")] * ids + [one(matrix.item)] + [one(matrix.group or "")] * groups
-    header += [quoted(matrix.partial) or "between", quoted(matrix.none), "unknown"]
-    rows = [_open_row(found, ids, groups) for found in coverage.open_items]
-    title = f"{capital(many(matrix.item))} for which nobody has {quoted(matrix.full)}, the barest first{cited}:"
+    header += [quoted(words) for words in (matrix.partial, matrix.none) if words] + ["unknown"]
+    rows = [_open_row(matrix, found) for found in coverage.open_items]
+    title = (
+        f"{capital(many(matrix.item))} for which nobody has {quoted(matrix.full)}, the barest first{cited}:"
+    )
     return [title, "", *table_lines(header, rows, words=1 + ids + groups)]
 
 
-def _open_row(found: Item, ids: bool, groups: bool) -> list[str]:
-    words = [found.id] * ids + [found.name] + [found.group] * groups
-    return [*words, str(found.partial), str(found.none), str(found.unknown)]
+def _open_row(matrix: Matrix, found: Item) -> list[str]:
+    words = (
+        [found.id] * (matrix.item_id is not None) + [found.name] + [found.group] * (matrix.group is not None)
+    )
+    levels = [str(found.partial)] * bool(matrix.partial) + [str(found.none)] * bool(matrix.none)
+    return [*words, *levels, str(found.unknown)]
 
 
 def _half_way(material: Material, coverage: Coverage) -> list[str]:
@@ -138,7 +148,7 @@ def _unknown(material: Material, coverage: Coverage) -> list[str]:
         + ")"
         for found in open_
     ]
-    return [f"Somebody may yet have {quoted(matrix.full)} where cells are empty: {listing(parts)}.", ""]
+    return [f"Cells are empty, and somebody may have it after all, for {listing(parts)}.", ""]
 
 
 def _single(material: Material, coverage: Coverage) -> list[str]:
@@ -167,14 +177,29 @@ def _group_table(material: Material, coverage: Coverage) -> list[str]:
     cited = material.book.count(material.table(matrix.table), each)
     rows = [
         [
-            found.name, f"{found.full} of {found.counted}", percent(found.full, found.counted), found.best,
-            f"{found.best_full} of {found.best_counted}", percent(found.best_full, found.best_counted),
+            found.name,
+            f"{found.full} of {found.counted}",
+            percent(found.full, found.counted),
+            found.best,
+            f"{found.best_full} of {found.best_counted}",
+            percent(found.best_full, found.best_counted),
         ]
         for found in coverage.groups
     ]
     levels = quoted(matrix.full)
-    header = [one(matrix.group), f"{levels} of counted cells", "share", "best", f"{levels} of counted", "share"]
-    return [f"Where the {many(matrix.entity)} stand by {one(matrix.group)}{cited}:", "", *table_lines(header, rows)]
+    header = [
+        one(matrix.group),
+        f"{levels} of counted cells",
+        "share",
+        "best",
+        f"{levels} of counted",
+        "share",
+    ]
+    return [
+        f"Where the {many(matrix.entity)} stand by {one(matrix.group)}{cited}:",
+        "",
+        *table_lines(header, rows),
+    ]
 
 
 def unknown_limit(material: Material, coverage: Coverage) -> str:
@@ -182,10 +207,10 @@ def unknown_limit(material: Material, coverage: Coverage) -> str:
     matrix = coverage.matrix
     table = material.table(matrix.table)
     total = coverage.total
-    cited = material.book.count(
-        table, level_count(matrix, matrix.unknown), count(),
-    )
-    said = f"In {matrix.table}, {total.unknown} of {total.counted + total.apart + total.unknown:,} cells are empty or not known{cited}"
+    cells = total.counted + total.apart + total.unknown
+    cited = material.book.count(table, level_count(matrix, matrix.unknown), count())
+    said = f"In {matrix.table}, {total.unknown} of {cells:,} cells are empty or not known{cited}"
     if matrix.apart:
-        said += f", and {total.apart} say {quoted(matrix.apart)}{material.book.count(table, level_count(matrix, matrix.apart))}"
-    return f"{said}; neither counts as {quoted(matrix.none)}, and shares are of the other cells."
+        apart = material.book.count(table, level_count(matrix, matrix.apart))
+        said += f", and {total.apart} say {quoted(matrix.apart)}{apart}"
+    return f"{said}; neither counts against anybody, and shares are of the other cells."

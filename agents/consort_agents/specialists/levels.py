@@ -11,11 +11,47 @@ from collections.abc import Iterable, Sequence
 
 from consort_agents.specialists.cells import is_apart, is_nothing
 
-_FULL = {"yes", "y", "true", "full", "fully", "complete", "supported", "always", "high", "strong", "native", "built-in"}
+_FULL = {
+    "yes",
+    "y",
+    "true",
+    "full",
+    "fully",
+    "complete",
+    "supported",
+    "always",
+    "high",
+    "strong",
+    "native",
+    "built-in",
+}
 _FULL |= {"✓", "✔", "✅", "●", "available", "excellent", "all"}
-_PARTIAL = {"partial", "partially", "partly", "some", "limited", "medium", "moderate", "sometimes", "beta", "preview"}
+_PARTIAL = {
+    "partial",
+    "partially",
+    "partly",
+    "some",
+    "limited",
+    "medium",
+    "moderate",
+    "sometimes",
+    "beta",
+    "preview",
+}
 _PARTIAL |= {"experimental", "add-on", "plugin", "◐", "◑", "~", "fair", "basic"}
-_NONE = {"no", "n", "false", "none", "unsupported", "not supported", "never", "low", "weak", "missing", "absent"}
+_NONE = {
+    "no",
+    "n",
+    "false",
+    "none",
+    "unsupported",
+    "not supported",
+    "never",
+    "low",
+    "weak",
+    "missing",
+    "absent",
+}
 _NONE |= {"✗", "✘", "❌", "○", "unavailable", "poor"}
 
 _LONGEST_SCALE = 6

@@ -14,7 +14,7 @@ from typing import Literal
 
 from consort_agents.specialists.cells import number_of
 from consort_agents.specialists.facts import Facts, Kind
-from consort_agents.specialists.wording import capital, label
+from consort_agents.specialists.wording import capital, label, plural, singular
 
 _MOST_NAMES = 4000
 _NUMBER_WORDS = {
@@ -31,6 +31,10 @@ _FIGURE = re.compile(
     r"|(?P<odd>[^\s|()\[\]]*\d[^\s|()\[\]]*)",
     re.IGNORECASE,
 )
+
+
+_MISLEADING = re.compile(rf"[\d.!?]|\b(?:{'|'.join(_NUMBER_WORDS)})\b", re.IGNORECASE)
+"""What in a header would be taken for a figure or the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,20 @@ def lexicon_of(facts: Facts) -> Lexicon:
     }
     for table in facts.tables:
         for column in table.columns:
-            forms = (column.name, label(column.name), capital(label(column.name)))
-            plain |= {form for form in forms if re.search(r"\d", form) and re.search(r"[^\W\d]", form)}
+            plain |= {form for form in _forms(column.name) if _MISLEADING.search(form)}
             naming = column.name == table.key or (table.name, column.name) in sides
             if naming or column.kind is Kind.CATEGORY:
                 names |= {text: None for text in column.texts if re.search(r"[^\W\d]", text)}
     return lexicon(list(names)[:_MOST_NAMES], plain)
+
+
+def _forms(header: str) -> set[str]:
+    """How a header may be written in a sentence."""
+    if not re.search(r"[^\W\d]", header):
+        return set()
+    words = label(header)
+    forms = {header, words, singular(words), plural(singular(words))}
+    return forms | {capital(form) for form in forms}
 
 
 def lexicon(names: Iterable[str], plain: Iterable[str] = ()) -> Lexicon:
@@ -101,8 +113,8 @@ def tokens(text: str, words: Lexicon, literals: Iterable[str] = ()) -> list[Toke
 
 def masked(text: str, words: Lexicon) -> str:
     """The text with names and quoted words blotted out, letter for letter: their full stops end no sentence."""
-    text = re.sub(r"“[^”]*”|\"[^\"]*\"", lambda found: "x" * len(found[0]), text)
-    return words.pattern.sub(lambda found: "x" * len(found[0]), text)
+    text = words.pattern.sub(lambda found: "x" * len(found[0]), text)
+    return re.sub(r"“[^”]*”|\"[^\"]*\"", lambda found: "x" * len(found[0]), text)
 
 
 def is_telling(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from consort_agents.specialists.basis import is_
-from consort_agents.specialists.citations import NOTES
+from consort_agents.specialists.citations import NOTES, quotable
 from consort_agents.specialists.facts import Passage, Role
 from consort_agents.specialists.gaps_section import unknown_limit
 from consort_agents.specialists.material import Material, count, known_count, many, one
@@ -18,12 +18,14 @@ _QUOTED = 5
 def limits_section(material: Material) -> list[str]:
     """The limits, as a list: first what was seen while reading, then what the figures cannot say."""
     points = [f"{note}{material.book.note(at)}" for at, note in enumerate(material.facts.limits, start=1)]
-    points += [f"“{p.text}”{material.book.quote(p)}." for p in material.facts.passages if p.caveat]
+    points += [f"“{quotable(p.text)}”{material.book.quote(p)}." for p in material.facts.passages if p.caveat]
     for coverage in material.coverage:
         points += [unknown_limit(material, coverage), _weights(material)]
     points += _orders(material)
     if material.trends.matches and material.coverage:
-        points.append("Names in different tables were matched by their words; a name spelt otherwise was not found.")
+        points.append(
+            "Names in different tables were matched by their words; a name spelt otherwise was not found."
+        )
     return [*(f"- {point}" for point in dict.fromkeys(points)), ""]
 
 
@@ -36,8 +38,10 @@ def trust_summary(material: Material) -> list[str]:
         cells = total.counted + total.apart + total.unknown
         said.append(f"{total.counted:,} of {cells:,} cells of {matrix.table} could be counted{cited}.")
     for passage in [p for p in material.facts.passages if p.caveat][:1]:
-        words = next((part for part in re.split(r"(?<=[.!?])\s+", passage.text) if CAVEAT.search(part)), passage.text)
-        said.append(f"The sources say of themselves: “{words}”{material.book.quote(passage)}.")
+        words = next(
+            (part for part in re.split(r"(?<=[.!?])\s+", passage.text) if CAVEAT.search(part)), passage.text
+        )
+        said.append(f"The sources say of themselves: “{quotable(words)}”{material.book.quote(passage)}.")
     if material.facts.limits:
         said.append("Some of the sources could not be used in full.")
     return [*said, "What the figures cannot say is under “Limits of the data”."]
@@ -58,9 +62,13 @@ def _orders(material: Material) -> list[str]:
         missing = order.rows - order.valued
         if missing and not order.period and not order.summed:
             cited = material.book.count(material.table(order.table), count(is_(order.column, "")), count())
-            points.append(f"{missing} of {order.rows} {many(order.key)} have no {name} and are in no order by it{cited}.")
+            points.append(
+                f"{missing} of {order.rows} {many(order.key)} have no {name} and are in no order by it{cited}."
+            )
     if points and not any(order.role is Role.QUANTITY for order in material.trends.orders):
-        points.append("No column holds amounts, so the report says nothing of market shares or concentration.")
+        points.append(
+            "No column holds amounts, so the report says nothing of market shares or concentration."
+        )
     return points
 
 
@@ -72,7 +80,7 @@ def passages_section(material: Material) -> list[str]:
 
 def _said(material: Material, passage: Passage) -> str:
     who = f"{passage.about}: " if passage.about else ""
-    return f"{who}“{passage.text}”{material.book.quote(passage)}"
+    return f"{who}“{quotable(passage.text)}”{material.book.quote(passage)}"
 
 
 def note_on_sources(material: Material) -> list[str]:

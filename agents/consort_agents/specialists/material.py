@@ -9,7 +9,7 @@ from consort_agents.specialists.basis import Argument, Call, Where, call, is_, i
 from consort_agents.specialists.citations import Book
 from consort_agents.specialists.coverage import Coverage
 from consort_agents.specialists.facts import Facts, Matrix, Table, cells, column_named, table_named
-from consort_agents.specialists.trends import Trends
+from consort_agents.specialists.findings import Trends
 from consort_agents.specialists.wording import label, plural, singular
 
 

@@ -21,6 +21,7 @@ from consort_agents.specialists.wording import label, plural, singular
 
 _FEWEST_COLUMNS = 3
 """Columns of one scale (or of periods) from which a table counts as wide."""
+_HIGHEST_GRADE = 5
 _DENSE = 0.5
 """The share of the grid's cells that must have a row."""
 _SIDES = (Kind.NAME, Kind.CATEGORY, Kind.TEXT)
@@ -42,14 +43,26 @@ def unfolded(table: Table, others: Sequence[Table]) -> Table | None:
     """
     if table.key is None:
         return None
-    levels = [c for c in table.columns if _is_level(c)]
-    shared = [c for c in levels if not (c.kind is Kind.NUMBER and len(levels) < _FEWEST_COLUMNS)]
     periods = [c for c in table.columns if date_of(c.name) and c.kind in (Kind.NUMBER, Kind.EMPTY)]
     if len(periods) >= _FEWEST_COLUMNS and len({len(c.name) for c in periods}) == 1:
         return _unfold(table, periods, "period", _stem(table.file))
-    if len(shared) >= _FEWEST_COLUMNS and _one_scale(shared):
-        return _unfold(table, shared, _what(shared, others), "level")
+    for shared in (_in_words(table), _in_grades(table)):
+        if len(shared) >= _FEWEST_COLUMNS:
+            return _unfold(table, shared, _what(shared, others), "level")
     return None
+
+
+def _in_words(table: Table) -> list[Column]:
+    return [c for c in table.columns if c.kind is not Kind.NUMBER and _is_level(c)]
+
+
+def _in_grades(table: Table) -> list[Column]:
+    """Columns of small whole numbers that together make one scale; each alone may lack a grade."""
+    grades = [c for c in table.columns if c.kind is Kind.NUMBER and all(t.isdigit() for t in _telling(c))]
+    small = [
+        c for c in grades if c.role is not Role.RANK and all(int(t) <= _HIGHEST_GRADE for t in _telling(c))
+    ]
+    return small if is_numeric_scale([text for c in small for text in _telling(c)]) else []
 
 
 def _stem(file: str) -> str:
@@ -79,11 +92,6 @@ def _telling(column: Column) -> list[str]:
     return [text for text in column.texts if not is_nothing(text) and not is_apart(text)]
 
 
-def _one_scale(columns: Sequence[Column]) -> bool:
-    numeric = [c.kind is Kind.NUMBER for c in columns]
-    return all(numeric) or not any(numeric)
-
-
 def _unfold(table: Table, spread: Sequence[Column], item: str, value: str) -> Table:
     taken = {column.name for column in spread}
     carried = [c for c in table.columns if c.name not in taken and c.kind in _SIDES]
@@ -95,7 +103,9 @@ def _unfold(table: Table, spread: Sequence[Column], item: str, value: str) -> Ta
         for column, texts in zip(spread, values, strict=True):
             rows.append([*(texts_[row] for texts_ in kept), column.name, texts[row]])
             places.append(place)
-    return profile(f"{table.name} (cell by cell)", table.file, [*names, item, value], rows, places, table.place)
+    return profile(
+        f"{table.name} (cell by cell)", table.file, [*names, item, value], rows, places, table.place
+    )
 
 
 def matrix_of(table: Table, question: str, known: frozenset[str]) -> Matrix | None:
@@ -104,13 +114,17 @@ def matrix_of(table: Table, question: str, known: frozenset[str]) -> Matrix | No
         if not _is_level(value) or value.distinct < 2:
             continue
         grid = _densest(table, value)
-        if grid is not None:
+        if grid is not None and sorted_levels(value.texts)[0]:
             return _described(grid, question, known)
     return None
 
 
 def _densest(table: Table, value: Column) -> _Grid | None:
-    sides = [c for c in table.columns if c.name != value.name and c.kind in _SIDES and c.distinct > 1 and not c.unique]
+    sides = [
+        c
+        for c in table.columns
+        if c.name != value.name and c.kind in _SIDES and c.distinct > 1 and not c.unique
+    ]
     best, best_fill = None, _DENSE
     for at, first in enumerate(sides):
         for second in sides[at + 1 :]:
@@ -125,7 +139,10 @@ def _densest(table: Table, value: Column) -> _Grid | None:
 
 def _described(grid: _Grid, question: str, known: frozenset[str]) -> Matrix:
     first, second = grid.first, grid.second
-    weights = [_entity_weight(grid, column, other, question, known) for column, other in ((first, second), (second, first))]
+    weights = [
+        _entity_weight(grid, column, other, question, known)
+        for column, other in ((first, second), (second, first))
+    ]
     entity, item = (first, second) if weights[0] > weights[1] else (second, first)
     twins = _twins(grid, item)
     title = max(twins, key=lambda c: sum(map(len, c.texts)) / len(c.texts))
@@ -146,14 +163,19 @@ def _described(grid: _Grid, question: str, known: frozenset[str]) -> Matrix:
     )
 
 
-def _entity_weight(grid: _Grid, column: Column, other: Column, question: str, known: frozenset[str]) -> tuple[int, int, int]:
+def _entity_weight(
+    grid: _Grid, column: Column, other: Column, question: str, known: frozenset[str]
+) -> tuple[int, int, int]:
     asked = set(re.findall(r"[a-z]+", question.lower()))
     header = singular(label(column.name).lower().split()[-1])
     named = len({header, plural(header)} & asked)
     elsewhere = sum(1 for text in column.texts if text.lower() in known)
     described = sum(
-        1 for c in grid.table.columns
-        if c.name not in (column.name, other.name, grid.value.name) and c.kind in _SIDES and _depends(c, column)
+        1
+        for c in grid.table.columns
+        if c.name not in (column.name, other.name, grid.value.name)
+        and c.kind in _SIDES
+        and _depends(c, column)
     )
     return (2 * named + (1 if elsewhere * 2 > column.distinct else 0), -described, -column.distinct)
 
@@ -175,5 +197,3 @@ def _group(grid: _Grid, item: Column, taken: set[str]) -> str | None:
         if column.name not in taken and column.kind in _SIDES and fewer and _depends(column, item):
             return column.name
     return None
-
-

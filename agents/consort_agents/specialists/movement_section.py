@@ -7,8 +7,8 @@ a direction into figures of a single moment.
 from __future__ import annotations
 
 from consort_agents.specialists.basis import Call, Col, Where, call, is_, is_not
+from consort_agents.specialists.findings import Change, Majors, Recency, Series
 from consort_agents.specialists.material import PERCENT, Material, count, many, one, top
-from consort_agents.specialists.trends import Change, Majors, Recency, Series
 from consort_agents.specialists.wording import capital, figure, label, listing, percent
 
 _SHOWN = 3
@@ -22,7 +22,9 @@ def movement_summary(material: Material) -> list[str]:
     said += [_by_rank(material, recency) for recency in found.recency[:1] if recency.rank]
     said += [_young(material, majors) for majors in found.majors[:1]]
     if not any(said):
-        return ["The sources hold no dates and no numbers over time, so they do not tell where the market is moving."]
+        return [
+            "The sources hold no dates and no numbers over time, so they do not tell where the market is moving."
+        ]
     if material.coverage and not found.series:
         said.append(
             f"What the {many(material.coverage[0].matrix.entity)} can do is known for one moment only: the sources do "
@@ -37,7 +39,11 @@ def movement_section(material: Material) -> list[str]:
     for series in material.trends.series:
         lines += [*_changes(material, series), "", *material.shown(f"series {series.table} {series.column}")]
     for recency in material.trends.recency:
-        lines += [_newest(material, recency), "", *material.shown(f"recency {recency.table} {recency.column}")]
+        lines += [
+            _newest(material, recency),
+            "",
+            *material.shown(f"recency {recency.table} {recency.column}"),
+        ]
     return lines + [line for majors in material.trends.majors[1:] for line in (_young(material, majors), "")]
 
 
@@ -52,8 +58,12 @@ def _before(recency: Recency) -> Where:
 def _recent(material: Material, recency: Recency) -> str:
     cited = material.book.count(
         material.table(recency.table),
-        call("stated", recency.since), count(_since(recency)), count(is_not(recency.column, "")), PERCENT,
-        call("stated", recency.before), count(_before(recency)),
+        call("stated", recency.since),
+        count(_since(recency)),
+        count(is_not(recency.column, "")),
+        PERCENT,
+        call("stated", recency.before),
+        count(_before(recency)),
     )
     share = percent(recency.recent, recency.dated)
     return (
@@ -67,7 +77,10 @@ def _by_rank(material: Material, recency: Recency) -> str:
     best = Where(recency.rank, "<=", (recency.best_bound,))
     cited = material.book.count(
         material.table(recency.table),
-        call("stated", recency.best_bound), count(best, _since(recency)), count(best), call("stated", recency.since),
+        call("stated", recency.best_bound),
+        count(best, _since(recency)),
+        count(best),
+        call("stated", recency.since),
     )
     livelier = recency.best_recent * recency.unranked > 1.2 * recency.unranked_recent * recency.best
     head = "It is liveliest at the top: of" if livelier and recency.unranked else "Of"
@@ -79,7 +92,10 @@ def _by_rank(material: Material, recency: Recency) -> str:
         return f"{said}."
     rest = is_(recency.rank, "")
     beside = material.book.count(
-        material.table(recency.table), count(rest, _since(recency)), count(rest), call("stated", recency.since)
+        material.table(recency.table),
+        count(rest, _since(recency)),
+        count(rest),
+        call("stated", recency.since),
     )
     return (
         f"{said}; of those without a {label(recency.rank)}, {recency.unranked_recent} of {recency.unranked} "
@@ -93,7 +109,7 @@ def _newest(material: Material, recency: Recency) -> str:
     quiet = [f"{name} ({date})" for name, date in recency.oldest[:_SHOWN]]
     oldest = material.book.count(table, top(len(quiet), Col(recency.key), call("value", column), high=False))
     return (
-        f"The newest {label(recency.column)} in {recency.table} is {recency.newest}{newest}. "
+        f"The newest entry under “{label(recency.column)}” in {recency.table} is {recency.newest}{newest}. "
         f"What is recent is told from there, not from today. The longest ago are {listing(quiet)}{oldest}."
     )
 
@@ -101,8 +117,11 @@ def _newest(material: Material, recency: Recency) -> str:
 def _young(material: Material, majors: Majors) -> str:
     table = material.table(majors.table)
     cited = material.book.count(
-        table, count(Where(majors.column, "<", ("1",))),
-        count(is_not(majors.column, "")), PERCENT, call("stated", "1"),
+        table,
+        count(Where(majors.column, "<", ("1",))),
+        count(is_not(majors.column, "")),
+        PERCENT,
+        call("stated", "1"),
     )
     share = percent(majors.below_one, majors.rows)
     return (
@@ -128,16 +147,21 @@ def _overall(material: Material, series: Series) -> str:
         return _ends(material, series)
     over = "sum" if series.key else "value"
     measures = [
-        call(over, Col(series.column), is_(series.period_column, period)) for period in (series.first, series.last)
+        call(over, Col(series.column), is_(series.period_column, period))
+        for period in (series.first, series.last)
     ]
     cited = material.book.count(
-        material.table(series.table), measures[0], call("stated", series.first), measures[1], call("stated", series.last),
+        material.table(series.table),
+        measures[0],
+        call("stated", series.first),
+        measures[1],
+        call("stated", series.last),
         call("change", *measures),
     )
     head = f"{capital(label(series.column))}" + (f" of all {many(series.key)}" if series.key else "")
     whole = (
-        f"{head} went from {figure(change.first)}{unit} in {series.first} to {figure(change.last)}{unit} in {series.last}, "
-        f"{_signed(change.percent)}{cited}."
+        f"{head} went from {figure(change.first)}{unit} in {series.first} "
+        f"to {figure(change.last)}{unit} in {series.last}, {_signed(change.percent)}{cited}."
     )
     return f"{whole} {_ends(material, series)}" if series.key else whole
 
@@ -156,7 +180,10 @@ def _ends(material: Material, series: Series) -> str:
 def _moved(material: Material, series: Series, change: Change) -> str:
     first, last = _value(series, series.first, change.name), _value(series, series.last, change.name)
     cited = material.book.count(
-        material.table(series.table), call("stated", series.first), call("stated", series.last), call("change", first, last)
+        material.table(series.table),
+        call("stated", series.first),
+        call("stated", series.last),
+        call("change", first, last),
     )
     return f"{change.name} from {series.first} to {series.last} with {_signed(change.percent)}{cited}"
 
@@ -168,7 +195,11 @@ def _changes(material: Material, series: Series) -> list[str]:
     for change in series.changes:
         first, last = _value(series, series.first, change.name), _value(series, series.last, change.name)
         cited = material.book.count(
-            material.table(series.table), first, call("stated", series.first), last, call("stated", series.last),
+            material.table(series.table),
+            first,
+            call("stated", series.first),
+            last,
+            call("stated", series.last),
             call("change", first, last),
         )
         lines.append(

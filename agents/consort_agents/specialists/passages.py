@@ -29,7 +29,9 @@ def passages_of(document: Document) -> list[Passage]:
     block: list[tuple[int, str]] = []
     for number, line in enumerate([*document.lines, ""], start=1):
         starts = re.match(r"^\s*([-*+]|\d+[.)])\s+", line) is not None
-        if block and (starts or not line.strip() or line.lstrip().startswith("#") or document.place == "item"):
+        if block and (
+            starts or not line.strip() or line.lstrip().startswith("#") or document.place == "item"
+        ):
             found.extend(_passage(document, block))
             block = []
         if line.strip() and not re.match(r"^\s*(#|```|\||---|===|!\[)", line):
@@ -42,8 +44,12 @@ def _passage(document: Document, block: list[tuple[int, str]]) -> Iterator[Passa
     text = _cut(re.sub(r"^([-*+]|\d+[.)])\s+", "", text))
     if len(text.split()) >= 4:
         yield Passage(
-            file=document.file, first=block[0][0], last=block[-1][0], place=document.place,
-            text=text, caveat=CAVEAT.search(text) is not None,
+            file=document.file,
+            first=block[0][0],
+            last=block[-1][0],
+            place=document.place,
+            text=text,
+            caveat=CAVEAT.search(text) is not None,
         )
 
 
@@ -73,7 +79,7 @@ def relevant(passages: Sequence[Passage], question: str, most: int) -> list[Pass
     """The passages that share words with the question, the closest first, at most `most`."""
     if not passages or not question.strip():
         return []
-    import bm25s  # noqa: PLC0415  # costs a third of a second that only this function needs
+    import bm25s  # costs a third of a second that only this function needs
 
     corpus = [_words(f"{passage.about} {passage.text}") for passage in passages]
     asked = [word for word in dict.fromkeys(_words(question)) if any(word in words for words in corpus)]
@@ -84,13 +90,18 @@ def relevant(passages: Sequence[Passage], question: str, most: int) -> list[Pass
     scores = index.get_scores(asked)
     ranked = sorted(range(len(passages)), key=lambda at: (-float(scores[at]), at))[:most]
     return [
-        passages[at].model_copy(update={"score": round(float(scores[at]), 4)}) for at in ranked if scores[at] > 0
+        passages[at].model_copy(update={"score": round(float(scores[at]), 4)})
+        for at in ranked
+        if scores[at] > 0
     ]
 
 
 _STOP = frozenset(
-    "a an and are as at be but by do does for from has have how in is it its no none of on or that the their them "
-    "they this to was well were what when where which who why will with you your".split()
+    re.findall(
+        r"\w+",
+        "a an and are as at be but by do does for from has have how in is it its no none of on or that the their them "
+        "they this to was well were what when where which who why will with you your",
+    )
 )
 
 

@@ -22,11 +22,13 @@ from consort_agents.specialists.charts import (
     series_chart,
 )
 from consort_agents.specialists.coverage import Coverage
-from consort_agents.specialists.trends import Trends
+from consort_agents.specialists.findings import Trends
 from consort_shared.values import ArtefactRef
 
 _MOST = 2
 """Charts of each sort."""
+_WORTH_DRAWING = 3
+"""Dates in one period, below which a chart of dates shows nothing."""
 
 
 class ChartRef(BaseModel):
@@ -45,6 +47,8 @@ def trend_charts(trends: Trends) -> Iterator[tuple[str, Chart]]:
     for order in trends.orders[:_MOST]:
         yield f"order {order.table} {order.column}", order_chart(order, _name("leaders", order.column, taken))
     for recency in trends.recency[:1]:
+        if max(number for _, number in recency.periods) < _WORTH_DRAWING:
+            continue
         name = _name("recency", recency.column, taken)
         yield f"recency {recency.table} {recency.column}", recency_chart(recency, name)
     for series in trends.series[:_MOST]:

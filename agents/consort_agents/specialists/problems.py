@@ -35,5 +35,7 @@ class Problem(BaseModel):
     place: str = Field(description="section and line of the draft")
     claim: str
     claimed: tuple[str, ...] = Field(default=(), description="the figures or names of the claim")
-    facts: tuple[str, ...] = Field(default=(), description="what the facts give in their place, in the same order")
+    facts: tuple[str, ...] = Field(
+        default=(), description="what the facts give in their place, in the same order"
+    )
     reason: str = Field(description="for a person")

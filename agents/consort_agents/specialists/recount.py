@@ -43,13 +43,14 @@ class Recount:
 
 
 class Ledger:
-    """One table, ready for counting."""
+    """One table, ready for counting. What a text means is worked out once, however many rows hold it."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._columns = {column.name: column for column in table.columns}
-        self._cells = {c.name: [c.texts[code] for code in c.codes] for c in table.columns}
         self.everything = list(range(len(table.places)))
+        self._columns = {column.name: column for column in table.columns}
+        self._values: dict[str, list[float | str | None]] = {}
+        self._met: dict[Where, list[bool]] = {}
 
     def column(self, name: str) -> Column:
         if name not in self._columns:
@@ -57,45 +58,58 @@ class Ledger:
         return self._columns[name]
 
     def texts(self, name: str, rows: Iterable[int]) -> list[str]:
-        self.column(name)
-        cells = self._cells[name]
-        return [cells[row] for row in rows]
+        column = self.column(name)
+        return [column.texts[column.codes[row]] for row in rows]
 
-    def value(self, name: str, row: int) -> float | str | None:
-        """A cell as what its column holds: a number, a date in sortable form, a version's first part, or text."""
-        column, text = self.column(name), self._cells[name][row]
-        match column.kind:
-            case Kind.NUMBER:
-                return number_of(text, column.decimal)
-            case Kind.DATE:
-                date = date_of(text, column.day_first)
-                return date[0] if date else None
-            case Kind.VERSION:
-                return major_of(text)
-            case _:
-                return None if is_nothing(text) else text
+    def values(self, name: str, rows: Iterable[int]) -> list[float | str | None]:
+        """Cells as what their column holds: numbers, dates in sortable form, a version's first part, or text."""
+        column = self.column(name)
+        if name not in self._values:
+            self._values[name] = [_value(column, text) for text in column.texts]
+        known = self._values[name]
+        return [known[column.codes[row]] for row in rows]
 
     def select(self, conditions: Sequence[Where], rows: Sequence[int]) -> list[int]:
         for condition in conditions:
-            self.column(condition.column)
-            rows = [row for row in rows if self._meets(condition, row)]
+            codes = self.column(condition.column).codes
+            if condition not in self._met:
+                self._met[condition] = [_meets(condition, *cell) for cell in self._cells(condition.column)]
+            met = self._met[condition]
+            rows = [row for row in rows if met[codes[row]]]
         return list(rows)
 
-    def _meets(self, condition: Where, row: int) -> bool:
-        value, text = self.value(condition.column, row), self._cells[condition.column][row]
-        if condition.operator in ("=", "!="):
-            same = any(text == wanted or (wanted == "" and value is None) for wanted in condition.texts)
-            same = same or (isinstance(value, str) and value in condition.texts)
-            return same is (condition.operator == "=")
-        if value is None:
-            return False
-        bound = condition.texts[0]
-        if isinstance(value, float | int):
-            limit = number_of(bound)
-            if limit is None:
-                raise BasisError(f"[{condition.column}] holds numbers and cannot be compared with {bound!r}")
-            return _compare(value, condition.operator, limit)
+    def _cells(self, name: str) -> list[tuple[str, float | str | None]]:
+        column = self.column(name)
+        return [(text, _value(column, text)) for text in column.texts]
+
+
+def _value(column: Column, text: str) -> float | str | None:
+    match column.kind:
+        case Kind.NUMBER:
+            return number_of(text, column.decimal)
+        case Kind.DATE:
+            date = date_of(text, column.day_first)
+            return date[0] if date else None
+        case Kind.VERSION:
+            return major_of(text)
+        case _:
+            return None if is_nothing(text) else text
+
+
+def _meets(condition: Where, text: str, value: float | str | None) -> bool:
+    if condition.operator in ("=", "!="):
+        same = any(text == wanted or (wanted == "" and value is None) for wanted in condition.texts)
+        same = same or (isinstance(value, str) and value in condition.texts)
+        return same is (condition.operator == "=")
+    if value is None:
+        return False
+    bound = condition.texts[0]
+    if isinstance(value, str):
         return _compare(value[: len(bound)], condition.operator, bound)
+    limit = number_of(bound)
+    if limit is None:
+        raise BasisError(f"[{condition.column}] holds numbers and cannot be compared with {bound!r}")
+    return _compare(value, condition.operator, limit)
 
 
 def _compare(left: float | str, operator: str, right: float | str) -> bool:
@@ -219,11 +233,11 @@ class _NoValueError(BasisError):
 
 def _aggregate(ledger: Ledger, measure: Call, rows: Sequence[int]) -> float | str:
     name = _column(measure, 0)
-    values = [value for row in rows if (value := ledger.value(name, row)) is not None]
+    values = [value for value in ledger.values(name, rows) if value is not None]
     if not values:
         raise _NoValueError(f"no value in [{name}] for {measure.name}")
     if measure.name in ("lowest", "highest"):
-        return (min if measure.name == "lowest" else max)(values)  
+        return (min if measure.name == "lowest" else max)(values)
     if measure.name == "value":
         if len(values) > 1:
             raise BasisError(f"[{name}] has {len(values)} cells there, not one")
@@ -248,17 +262,17 @@ def _portion(ledger: Ledger, measure: Call, rows: Sequence[int]) -> float:
 
 def _totals(ledger: Ledger, by: str, quantity: str, rows: Sequence[int]) -> list[float]:
     return [
-        math.fsum(v for row in members if isinstance(v := ledger.value(quantity, row), float))
+        math.fsum(value for value in ledger.values(quantity, members) if isinstance(value, float))
         for members in _groups(ledger, by, rows).values()
     ]
 
 
 def _groups(ledger: Ledger, column: str, rows: Sequence[int]) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for row, text in zip(rows, ledger.texts(column, rows), strict=True):
-        if not is_nothing(text):
-            groups.setdefault(text, []).append(row)
-    return groups
+    texts, codes = ledger.column(column).texts, ledger.column(column).codes
+    by_code: dict[int, list[int]] = {}
+    for row in rows:
+        by_code.setdefault(codes[row], []).append(row)
+    return {texts[code]: members for code, members in by_code.items() if not is_nothing(texts[code])}
 
 
 def _percent(expected: Sequence[Expected]) -> float:

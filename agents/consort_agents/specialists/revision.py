@@ -30,8 +30,8 @@ def revise(markdown: str, problems: Sequence[Problem], words: Lexicon) -> Revise
     """The draft with every problem corrected or taken out."""
     changes = []
     renewed: dict[str, str] = {}
-    for problem in problems:
-        problem = problem.model_copy(update={"claim": renewed.get(problem.claim, problem.claim)})
+    for told in problems:
+        problem = told.model_copy(update={"claim": renewed.get(told.claim, told.claim)})
         corrected = _corrected(problem, words)
         shorter = _replaced(markdown, problem, corrected)
         if shorter == markdown:
@@ -107,9 +107,10 @@ def _tidied(markdown: str) -> str:
     body, heading, sources = markdown.partition(f"\n## {HEADING}\n")
     used = set(cited_in(body))
     kept = [
-        line for line in sources.split("\n")
+        line
+        for line in sources.split("\n")
         if not (found := re.match(r"^- \[(\d+)\]", line)) or int(found[1]) in used
     ]
-    body = re.sub(r"(\|[^\n]*\|\n\|[-:| ]+\|)\n(?!\|)", "\n", body)
+    body = re.sub(r"(?:^[^\n|]*:\n\n)?^\|[^\n]*\|\n\|[-:| ]+\|\n(?!\|)", "\n", body, flags=re.MULTILINE)
     body = re.sub(r"\n{3,}", "\n\n", body)
     return body + heading + "\n".join(kept)

@@ -217,7 +217,11 @@ def _cell(value: Json) -> str:
 def _flat(value: Json, path: str = "", depth: int = 0) -> list[str]:
     """A JSON value as lines `path: text`."""
     if depth < _DEEPEST and isinstance(value, dict):
-        return [line for key, part in value.items() for line in _flat(part, f"{path}.{key}".lstrip("."), depth + 1)]
+        return [
+            line
+            for key, part in value.items()
+            for line in _flat(part, f"{path}.{key}".lstrip("."), depth + 1)
+        ]
     if depth < _DEEPEST and isinstance(value, list):
         return [line for at, part in enumerate(value) for line in _flat(part, f"{path}[{at}]", depth + 1)]
     return [f"{path}: {_cell(value)}" if path else _cell(value)] if _cell(value) else []

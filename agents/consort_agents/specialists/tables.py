@@ -33,19 +33,47 @@ _ENOUGH = 0.9
 _RANK_WORDS = frozenset({"rank", "ranking", "place", "position", "standing"})
 _INDEX_WORDS = frozenset({"id", "no", "nr", "number", "index", "row", "code", "key"})
 _RATIO_WORDS = frozenset(
-    {"price", "cost", "rate", "share", "percent", "percentage", "pct", "avg", "average", "mean", "median", "score"}
-    | {"rating", "index", "ratio", "margin", "growth", "age", "per", "change", "stars", "quality", "temperature"}
+    {
+        "price",
+        "cost",
+        "rate",
+        "share",
+        "percent",
+        "percentage",
+        "pct",
+        "avg",
+        "average",
+        "mean",
+        "median",
+        "score",
+    }
+    | {
+        "rating",
+        "index",
+        "ratio",
+        "margin",
+        "growth",
+        "age",
+        "per",
+        "change",
+        "stars",
+        "quality",
+        "temperature",
+    }
 )
 
 
 def profile(
-    name: str, file: str, header: Sequence[str], rows: Sequence[Sequence[str]], places: Sequence[int], place: Place
+    name: str,
+    file: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    places: Sequence[int],
+    place: Place,
 ) -> Table:
     """A table with what its columns were found to be."""
     columns = tuple(_column(title, [_kept(row[at]) for row in rows]) for at, title in enumerate(header))
-    return Table(
-        name=name, file=file, place=place, places=tuple(places), columns=columns, key=_key(columns)
-    )
+    return Table(name=name, file=file, place=place, places=tuple(places), columns=columns, key=_key(columns))
 
 
 def unread(table: Table) -> list[str]:
@@ -129,7 +157,9 @@ def _mostly(flags: Iterable[bool]) -> bool:
 
 
 def _units(texts: list[str]) -> set[str]:
-    return {unit_of(text) for text in texts if number_of(text) is not None or number_of(text, ",") is not None}
+    return {
+        unit_of(text) for text in texts if number_of(text) is not None or number_of(text, ",") is not None
+    }
 
 
 def _unit(texts: list[str]) -> str:

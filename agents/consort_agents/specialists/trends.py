@@ -14,12 +14,20 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from consort_agents.specialists.cells import date_of, is_nothing, major_of, number_of
 from consort_agents.specialists.facts import Column, Facts, Kind, Role, Table, cells, column_named
+from consort_agents.specialists.findings import (
+    Change,
+    Line,
+    Majors,
+    Named,
+    Order,
+    Recency,
+    Series,
+    Trends,
+)
 from consort_agents.specialists.levels import is_numeric_scale
-from consort_agents.specialists.matching import Match, matches_of
+from consort_agents.specialists.matching import matches_of
 
 LEADERS = 10
 """Names kept per order."""
@@ -31,116 +39,13 @@ _SOME = 5
 """Rows a table needs before anything is said of its spread."""
 
 
-class _Finding(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Named(_Finding):
-    """A name with its figure."""
-
-    name: str
-    value: float
-
-
-class Order(_Finding):
-    """Who is ahead by one number: names in order, and how the number is spread."""
-
-    table: str
-    key: str
-    column: str
-    role: Role
-    unit: str = ""
-    period_column: str | None = Field(default=None, description="the order holds for one period of this column")
-    period: str = ""
-    summed: bool = Field(default=False, description="several rows of a name were added up")
-    rows: int
-    valued: int = Field(description="rows, or names if summed, that have a value")
-    leaders: tuple[Named, ...]
-    median: float
-    largest_share: float | None = Field(default=None, description="per cent held by the three largest; quantities only")
-    herfindahl: float | None = Field(default=None, description="0 to 10,000; quantities only")
-
-
-class Recency(_Finding):
-    """How fresh the rows of a table are, measured from the newest date in it."""
-
-    table: str
-    key: str
-    column: str
-    newest: str = Field(description="the newest date as it stands in the data")
-    since: str = Field(description="the first period that counts as recent")
-    recent: int
-    before: str = Field(description="what is older than this counts as stale")
-    stale: int
-    dated: int
-    rows: int
-    oldest: tuple[tuple[str, str], ...]
-    periods: tuple[tuple[str, int], ...]
-    rank: str | None = Field(default=None, description="the rank by which the best quarter was taken")
-    best_bound: str = ""
-    best: int = 0
-    best_recent: int = 0
-    unranked: int = 0
-    unranked_recent: int = 0
-
-
-class Majors(_Finding):
-    """How many rows have a version below 1."""
-
-    table: str
-    column: str
-    below_one: int
-    rows: int
-
-
-class Change(_Finding):
-    """One name from the first period to the last, in per cent."""
-
-    name: str
-    first: float
-    last: float
-    percent: float
-
-
-class Line(_Finding):
-    """The values of one name, period by period, for drawing."""
-
-    name: str
-    points: tuple[tuple[str, float], ...]
-
-
-class Series(_Finding):
-    """A number over time."""
-
-    table: str
-    key: str | None = Field(description="whose number it is; None for a single line")
-    period_column: str
-    column: str
-    role: Role
-    unit: str = ""
-    first: str
-    last: str
-    periods: int
-    changes: tuple[Change, ...] = Field(description="the strongest growth first")
-    total: Change | None = Field(default=None, description="all names together; quantities only")
-    lines: tuple[Line, ...] = Field(description="the names with the highest last values")
-
-
-class Trends(_Finding):
-    """Everything the analyst found, in the order of the tables."""
-
-    orders: tuple[Order, ...] = ()
-    recency: tuple[Recency, ...] = ()
-    majors: tuple[Majors, ...] = ()
-    series: tuple[Series, ...] = ()
-    matches: tuple[Match, ...] = ()
-
-
 def trends_of(facts: Facts) -> Trends:
     """The figures of all tables that are not capability matrices."""
     matrices = {matrix.table for matrix in facts.matrices}
     unfolded = {t.file for t in facts.tables if t.name != t.file and t.name not in matrices}
-    tables = [t for t in facts.tables if t.name not in matrices and (t.name != t.file or t.file not in unfolded)]
+    tables = [
+        t for t in facts.tables if t.name not in matrices and (t.name != t.file or t.file not in unfolded)
+    ]
     series = [found for table in tables for found in _series(table)]
     panels = {found.table: found for found in series}
     orders = [found for table in tables for found in _orders(table, panels.get(table.name))]
@@ -150,7 +55,7 @@ def trends_of(facts: Facts) -> Trends:
         orders=tuple(sorted(orders, key=lambda order: order.table not in matched)),
         recency=tuple(found for table in tables for found in _recencies(table)),
         majors=tuple(found for table in tables for found in _majors(table)),
-        series=tuple(series),
+        series=tuple(sorted(series, key=lambda found: found.key is None)),
         matches=matches,
     )
 
@@ -162,7 +67,11 @@ def _of_kind(table: Table, *kinds: Kind) -> list[Column]:
 def _numbers(table: Table) -> list[Column]:
     """Columns of numbers that say something of their row; a scale of a few grades is no amount."""
     numbers = [c for c in _of_kind(table, Kind.NUMBER) if c.role is not Role.INDEX and c.distinct > 1]
-    return [c for c in numbers if c.role is Role.RANK or not is_numeric_scale([t for t in c.texts if not is_nothing(t)])]
+    return [
+        c
+        for c in numbers
+        if c.role is Role.RANK or not is_numeric_scale([t for t in c.texts if not is_nothing(t)])
+    ]
 
 
 def _values(column: Column) -> list[float | None]:
@@ -188,7 +97,9 @@ def _orders(table: Table, panel: Series | None) -> list[Order]:
 
 def _by_key(table: Table, key: str, column: Column) -> Order | None:
     names, values = cells(column_named(table, key)), _values(column)
-    pairs = [Named(name=name, value=value) for name, value in zip(names, values, strict=True) if value is not None]
+    pairs = [
+        Named(name=name, value=value) for name, value in zip(names, values, strict=True) if value is not None
+    ]
     return _order(table, key, column, pairs, rows=len(names)) if len(pairs) > 1 else None
 
 
@@ -313,8 +224,12 @@ def _series(table: Table) -> list[Series]:
             numbers = [c for c in _numbers(table) if c.role is not Role.RANK]
             if key is None and table.key is not None:
                 continue
-            if numbers and _one_each(table, period, key) and (key is None or period.distinct < len(table.places)):
-                return [_line(table, period, key, column) for column in numbers[:1 if key else 3]]
+            if (
+                numbers
+                and _one_each(table, period, key)
+                and (key is None or period.distinct < len(table.places))
+            ):
+                return [_line(table, period, key, column) for column in numbers[: 1 if key else 3]]
     return []
 
 
@@ -331,7 +246,9 @@ def _line(table: Table, period: Column, key: Column | None, column: Column) -> S
     first, last = times[0], times[-1]
     starts = {name: value for date, name, value in known if date == first}
     ends = {name: value for date, name, value in known if date == last}
-    changes = [_change(name, starts[name], ends[name]) for name in starts if name in ends and starts[name] > 0]
+    changes = [
+        _change(name, starts[name], ends[name]) for name in starts if name in ends and starts[name] > 0
+    ]
     whole = key is not None and column.role is Role.QUANTITY and len(changes) == len(starts) == len(ends)
     return Series(
         table=table.name,
@@ -344,7 +261,9 @@ def _line(table: Table, period: Column, key: Column | None, column: Column) -> S
         last=last,
         periods=len(times),
         changes=tuple(sorted(changes, key=lambda change: -change.percent)),
-        total=_change("", math.fsum(starts.values()), math.fsum(ends.values())) if whole and changes else None,
+        total=_change("", math.fsum(starts.values()), math.fsum(ends.values()))
+        if whole and changes
+        else None,
         lines=_lines(known, ends),
     )
 
@@ -352,7 +271,8 @@ def _line(table: Table, period: Column, key: Column | None, column: Column) -> S
 def _lines(known: Sequence[tuple[str, str, float]], ends: dict[str, float]) -> tuple[Line, ...]:
     names = sorted(ends, key=lambda name: -ends[name])[:_LINES]
     return tuple(
-        Line(name=name, points=tuple(sorted((date, value) for date, own, value in known if own == name))) for name in names
+        Line(name=name, points=tuple(sorted((date, value) for date, own, value in known if own == name)))
+        for name in names
     )
 
 

@@ -10,23 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from consort_agents.specialists.basis import BasisError, Call, Where
-from consort_agents.specialists.citations import Entry
+from consort_agents.specialists.basis import BasisError
+from consort_agents.specialists.citations import quotable
 from consort_agents.specialists.drafts import Claim, Draft, taken_apart
-from consort_agents.specialists.facts import Facts, Kind, Passage
+from consort_agents.specialists.evidence import Evidence, Scales
+from consort_agents.specialists.facts import Facts
 from consort_agents.specialists.lexing import Lexicon, Token, agrees, is_telling, lexicon_of, tokens
 from consort_agents.specialists.problems import Fault, Problem
-from consort_agents.specialists.recount import (
-    Expected,
-    Figure,
-    Ledger,
-    Name,
-    inner_measures,
-    names_of_each,
-    recount,
-)
+from consort_agents.specialists.recount import Expected, Figure, Name, inner_measures, names_of_each, recount
 from consort_agents.specialists.wording import figure, listing
 
 
@@ -37,19 +30,6 @@ class Verdict:
     problems: tuple[Problem, ...]
     figures: int
     citations: int
-
-
-@dataclass(slots=True)
-class _Evidence:
-    """What an entry of the list gives."""
-
-    expected: list[Expected] = field(default_factory=list)
-    tables: list[tuple[Ledger, Call]] = field(default_factory=list)
-    conditions: list[Where] = field(default_factory=list)
-    thresholds: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    quote: Passage | None = None
-    note: str = ""
 
 
 def verify(markdown: str, facts: Facts) -> Verdict:
@@ -63,9 +43,12 @@ class _Check:
         self._facts = facts
         self._words = words
         self._draft = draft
-        self._ledgers = {table.name: Ledger(table) for table in facts.tables}
-        self._evidence: dict[int, _Evidence] = {}
+        self._scales = Scales(facts)
+        self._evidence: dict[int, Evidence] = {}
         self._figures = 0
+        self._levels = {
+            w for m in facts.matrices for w in (*m.full, *m.partial, *m.none, *m.apart, *m.unknown) if w
+        }
 
     def verdict(self) -> Verdict:
         problems = [*self._sources()]
@@ -76,85 +59,33 @@ class _Check:
         cited = sum(len(claim.cited) for claim in self._draft.claims)
         return Verdict(tuple(problems), self._figures, cited)
 
-    # The list of sources.
-
     def _sources(self) -> Iterator[Problem]:
         for bad in self._draft.unreadable:
-            yield Problem(fault=Fault.SOURCE, place=f"Sources, line {bad.line}", claim=bad.text, reason=bad.why)
+            yield Problem(
+                fault=Fault.SOURCE, place=f"Sources, line {bad.line}", claim=bad.text, reason=bad.why
+            )
         used = {number for claim in self._draft.claims for number in claim.cited}
         for number, entry in self._draft.entries.items():
             line, text = self._draft.entry_lines[number]
             place = f"Sources, line {line}"
             if number not in used:
-                yield Problem(fault=Fault.SOURCE, place=place, claim=text, reason=f"[{number}] is cited nowhere")
+                yield Problem(
+                    fault=Fault.SOURCE, place=place, claim=text, reason=f"[{number}] is cited nowhere"
+                )
             try:
-                self._evidence[number], wanted = self._weigh(entry)
+                self._evidence[number], wanted = self._scales.weigh(entry)
             except BasisError as exc:
                 yield Problem(fault=Fault.SOURCE, place=place, claim=text, reason=str(exc))
                 continue
             if wanted is not None:
                 yield Problem(
-                    fault=Fault.PLACE, place=place, claim=text, claimed=(str(entry.first), str(entry.last)),
+                    fault=Fault.PLACE,
+                    place=place,
+                    claim=text,
+                    claimed=(str(entry.first), str(entry.last)),
                     facts=(str(wanted[0]), str(wanted[1])),
                     reason=f"what was counted stands in {entry.place}s {wanted[0]} to {wanted[1]} of {entry.file}",
                 )
-
-    def _weigh(self, entry: Entry) -> tuple[_Evidence, tuple[int, int] | None]:
-        """What an entry gives, and the right place if it names a wrong one. Raises BasisError."""
-        match entry.kind:
-            case "note":
-                return self._note(entry), None
-            case "quote":
-                return self._quoted(entry), None
-            case "count":
-                return self._counted(entry)
-
-    def _note(self, entry: Entry) -> _Evidence:
-        number = next((a for a in entry.measures[0].arguments if isinstance(a, int)), 0)
-        if not 1 <= number <= len(self._facts.limits):
-            raise BasisError(f"there is no note {number}; there are {len(self._facts.limits)}")
-        return _Evidence(note=self._facts.limits[number - 1])
-
-    def _quoted(self, entry: Entry) -> _Evidence:
-        for passage in self._facts.passages:
-            if (passage.file, passage.first, passage.last) == (entry.file, entry.first, entry.last):
-                return _Evidence(quote=passage, names=[passage.about] if passage.about else [])
-        raise BasisError(f"no passage of {entry.file} from {entry.place} {entry.first} to {entry.last} was gathered")
-
-    def _counted(self, entry: Entry) -> tuple[_Evidence, tuple[int, int] | None]:
-        if entry.file not in self._ledgers:
-            raise BasisError(f"no table {entry.file} was gathered; there are: {listing(sorted(self._ledgers)) or 'none'}")
-        ledger = self._ledgers[entry.file]
-        if entry.place != ledger.table.place:
-            raise BasisError(f"places in {entry.file} are counted in {ledger.table.place}s")
-        plain = [measure for measure in entry.measures if measure.name != "each"]
-        tables = [measure for measure in entry.measures if measure.name == "each"]
-        counted = recount(ledger, plain)
-        evidence = _Evidence(expected=counted.expected, tables=[(ledger, measure) for measure in tables])
-        for measure in entry.measures:
-            evidence.conditions.extend(_conditions(measure))
-        for condition in evidence.conditions:
-            self._literals(ledger, condition, evidence)
-        rows = set(counted.rows)
-        for measure in tables:
-            rows.update(row for members in names_of_each(ledger, measure).values() for row in members)
-        return evidence, _wrong_place(entry, ledger, rows)
-
-    def _literals(self, ledger: Ledger, condition: Where, evidence: _Evidence) -> None:
-        """Thresholds and names in a condition must stand in the sentence that leans on it."""
-        kind = ledger.column(condition.column).kind
-        for text in condition.texts:
-            if text and kind in (Kind.NUMBER, Kind.DATE, Kind.VERSION):
-                evidence.thresholds.append(text)
-            elif condition.operator == "=" and (text in self._words.names or not self._is_value(ledger, condition)):
-                evidence.names.append(text)
-
-    def _is_value(self, ledger: Ledger, condition: Where) -> bool:
-        """Whether a column holds levels rather than names."""
-        matrix = any(m.table == ledger.table.name and m.value == condition.column for m in self._facts.matrices)
-        return matrix or ledger.column(condition.column).kind is Kind.LEVEL
-
-    # What the draft says.
 
     def _sentence(self, claim: Claim) -> Iterator[Problem]:
         missing = [number for number in claim.cited if number not in self._draft.entries]
@@ -166,17 +97,24 @@ class _Check:
             yield _problem(Fault.MISSING, claim, reason="it leans on a source that does not hold")
             return
         evidence = [self._evidence[number] for number in claim.cited]
+        if claim.kind != "caption" and any(piece.tables for piece in evidence):
+            yield _problem(
+                Fault.MISSING, claim, reason="it cites the count of a table's rows and has no table below it"
+            )
+            return
         text, wrong = _without_quotes(claim, evidence)
         if wrong is not None:
             yield wrong
             return
         yield from self._segments(claim, text, evidence)
 
-    def _segments(self, claim: Claim, text: str, evidence: Sequence[_Evidence]) -> Iterator[Problem]:
+    def _segments(self, claim: Claim, text: str, evidence: Sequence[Evidence]) -> Iterator[Problem]:
         literals = {word for piece in evidence for where in piece.conditions for word in where.texts if word}
+        if claim.kind != "sentence" or not evidence:
+            literals |= self._levels
         found = tokens(text, self._words, literals)
         said: list[Token] = []
-        backing: list[_Evidence] = []
+        backing: list[Evidence] = []
         at = 0
         for number, token in enumerate(found):
             if token.kind != "cite":
@@ -192,7 +130,9 @@ class _Check:
         names = [token.text for token in said if token.kind == "name" and is_telling(token.text)]
         if figures or (names and claim.kind != "heading"):
             what = listing([*figures, *names])
-            yield _problem(Fault.UNCITED, claim, claimed=(*figures, *names), reason=f"no source is cited for {what}")
+            yield _problem(
+                Fault.UNCITED, claim, claimed=(*figures, *names), reason=f"no source is cited for {what}"
+            )
 
     def _row(self, claim: Claim) -> Iterator[Problem]:
         """A row of a table: its names say which groups of the cited tables it is about."""
@@ -203,30 +143,41 @@ class _Check:
         names = [token.text for token in found if token.kind == "name"]
         expected: list[Expected] = []
         beside: set[str] = set()
-        taken: set[str] = set()
+        taken: set[int] = set()
         for ledger, measure in (table for number in claim.cited for table in self._evidence[number].tables):
             groups = names_of_each(ledger, measure)
-            name = next((n for n in names if n in groups and n not in taken), None)
-            if name is None:
-                yield _problem(Fault.NAME, claim, claimed=tuple(names), reason="the row names nothing that was counted")
+            at = next((at for at, n in enumerate(names) if n in groups and at not in taken), None)
+            if at is None:
+                yield _problem(
+                    Fault.NAME, claim, claimed=tuple(names), reason="the row names nothing that was counted"
+                )
                 return
-            taken.add(name)
-            beside |= {text for column in ledger.table.columns for text in ledger.texts(column.name, groups[name])}
+            taken.add(at)
+            name = names[at]
+            for column in ledger.table.columns:  # what goes with the name throughout, such as its group
+                texts = set(ledger.texts(column.name, groups[name]))
+                beside |= texts if len(texts) == 1 else set()
             expected += [Name(name), *recount(ledger, inner_measures(measure), groups[name]).expected]
         if not taken:
             yield _problem(Fault.UNCITED, claim, reason="the source cited above the table counts no rows")
             return
-        yield from self._compare(claim, found, [_Evidence(expected=expected)], claim.text, beside)
+        yield from self._compare(claim, found, [Evidence(expected=expected)], claim.text, beside)
 
     def _compare(
-        self, claim: Claim, said: Sequence[Token], backing: Sequence[_Evidence], text: str,
+        self,
+        claim: Claim,
+        said: Sequence[Token],
+        backing: Sequence[Evidence],
+        text: str,
         beside: set[str] | frozenset[str] = frozenset(),
     ) -> Iterator[Problem]:
         figures = [token.text for token in said if token.kind == "figure"]
         wanted = [item.exact for piece in backing for item in piece.expected if isinstance(item, Figure)]
         self._figures += len(figures)
         if len(figures) != len(wanted) or not all(map(agrees, figures, wanted)):
-            shown = tuple(_shown(exact, figures[at] if at < len(figures) else "") for at, exact in enumerate(wanted))
+            shown = tuple(
+                _shown(exact, figures[at] if at < len(figures) else "") for at, exact in enumerate(wanted)
+            )
             reason = f"it says {listing(figures) or 'no figure'}; the facts give {listing(shown) or 'none'}"
             yield _problem(Fault.FIGURE, claim, tuple(figures), shown, reason)
             return
@@ -238,7 +189,12 @@ class _Check:
         yield from self._names(claim, [t.text for t in said if t.kind == "name"], backing, text, beside)
 
     def _names(
-        self, claim: Claim, names: Sequence[str], backing: Sequence[_Evidence], text: str, beside: set[str] | frozenset[str]
+        self,
+        claim: Claim,
+        names: Sequence[str],
+        backing: Sequence[Evidence],
+        text: str,
+        beside: set[str] | frozenset[str],
     ) -> Iterator[Problem]:
         ordered = [item.text for piece in backing for item in piece.expected if isinstance(item, Name)]
         required = [name for piece in backing for name in piece.names]
@@ -246,7 +202,8 @@ class _Check:
         lost = [name for name in ordered if name in self._words.names and name not in rest]
         lost += [n for n in ordered if n not in self._words.names and n not in text]
         lost += [name for name in required if name not in text]
-        extra = [n for n in names if is_telling(n) and n not in {*ordered, *required, *beside}]
+        columns = [name for piece in backing for name in piece.columns]
+        extra = [n for n in names if is_telling(n) and n not in {*ordered, *required, *beside, *columns}]
         if lost or extra:
             parts = ([f"the facts name {listing(lost)} there"] if lost else []) + (
                 [f"{listing(extra)} is not what was counted"] if extra else []
@@ -257,29 +214,12 @@ class _Check:
 def _problem(
     fault: Fault, claim: Claim, claimed: tuple[str, ...] = (), facts: tuple[str, ...] = (), reason: str = ""
 ) -> Problem:
-    return Problem(fault=fault, place=claim.place, claim=claim.text, claimed=claimed, facts=facts, reason=reason)
+    return Problem(
+        fault=fault, place=claim.place, claim=claim.text, claimed=claimed, facts=facts, reason=reason
+    )
 
 
-def _conditions(measure: Call) -> list[Where]:
-    found = [argument for argument in measure.arguments if isinstance(argument, Where)]
-    for inner in measure.arguments:
-        if isinstance(inner, Call):
-            found.extend(_conditions(inner))
-    return found
-
-
-def _wrong_place(entry: Entry, ledger: Ledger, rows: set[int]) -> tuple[int, int] | None:
-    """The right lines if an entry names neither the whole table nor exactly the rows that were counted."""
-    places = ledger.table.places
-    if not places:
-        return None
-    whole = (min(places), max(places))
-    counted = [places[row] for row in rows]
-    exact = (min(counted), max(counted)) if counted else whole
-    return None if (entry.first, entry.last) in (whole, exact) else exact
-
-
-def _without_quotes(claim: Claim, evidence: Sequence[_Evidence]) -> tuple[str, Problem | None]:
+def _without_quotes(claim: Claim, evidence: Sequence[Evidence]) -> tuple[str, Problem | None]:
     """The claim with quoted words and notes blotted out, and the problem if they are not in the source."""
     text = claim.text
     for piece in evidence:
@@ -293,8 +233,10 @@ def _without_quotes(claim: Claim, evidence: Sequence[_Evidence]) -> tuple[str, P
         return text, None
     quotes = re.findall(r"“([^”]*)”", text)
     for quote in quotes:
-        if not any(quote in passage.text for passage in passages):
-            return text, _problem(Fault.WORDS, claim, (quote,), (passages[0].text,), "the source reads otherwise")
+        if not any(quote in quotable(passage.text) for passage in passages):
+            return text, _problem(
+                Fault.WORDS, claim, (quote,), (passages[0].text,), "the source reads otherwise"
+            )
         text = text.replace(f"“{quote}”", " " * (len(quote) + 2))
     return text, None if quotes else _problem(Fault.WORDS, claim, reason="it cites words and quotes none")
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 def label(header: str) -> str:
     """A header as words: `last_release` and `lastRelease` become `last release`."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", header.strip()) if "_" not in header else header
+    one_word = not re.search(r"[_\s]", header.strip())
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", header.strip()) if one_word else header
     words = re.sub(r"[_\s]+", " ", spaced).strip()
     return words.lower() if words[1:].islower() or "_" in header else words
 
@@ -23,7 +24,9 @@ def capital(text: str) -> str:
 
 
 def plural(word: str) -> str:
-    """The plural of a label's last word."""
+    """The plural of a label's last word; a label that does not end in a word stays as it is."""
+    if not word[-1:].isalpha():
+        return word
     if re.search(r"(s|x|ch|sh)$", word):
         return word if word.endswith("s") and not word.endswith("ss") else word + "es"
     if re.search(r"[^aeiou]y$", word):

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from consort_agents import Agent, Context
 from consort_agents.specialists.coverage import Coverage
 from consort_agents.specialists.facts import Facts
+from consort_agents.specialists.findings import Trends
 from consort_agents.specialists.material import Material, Picture
 from consort_agents.specialists.pictures import ChartRef
 from consort_agents.specialists.problems import Problem
-from consort_agents.specialists.trends import Trends
 from consort_agents.specialists.writing import key_figures, write_report
 from consort_shared.values import ArtefactRef, Json
 

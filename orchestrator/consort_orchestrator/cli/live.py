@@ -30,8 +30,10 @@ SIGNS: dict[Phase, tuple[str, str, str]] = {
 }
 """The sign of each phase, the same where only ASCII can be shown, and its colour."""
 NOTES = 4
-_LABEL_WIDTH = 30
-_AGENT_WIDTH = 16
+_LABEL_LEAST, _LABEL_WIDTH = 22, 30
+_AGENT_LEAST, _AGENT_WIDTH = 10, 16
+_TIME_LEAST = 6
+"""Columns are never narrower than this, so that they stay where they are while the tree changes."""
 
 
 def drawn(picture: Picture, notes: Sequence[str], now: float, console: Console) -> RenderableType:
@@ -50,11 +52,13 @@ def drawn(picture: Picture, notes: Sequence[str], now: float, console: Console) 
 def tree(rows: Sequence[Row | str], *, ascii_only: bool = False, words: bool = False) -> Table:
     """Rows as a table without borders; text among them stands for rows left out. `words` adds the phase."""
     table = Table.grid(padding=(0, 1), expand=True)
-    table.add_column(no_wrap=True, max_width=_LABEL_WIDTH, overflow="ellipsis")
+    table.add_column(no_wrap=True, min_width=_LABEL_LEAST, max_width=_LABEL_WIDTH, overflow="ellipsis")
     if words:
         table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, max_width=_AGENT_WIDTH, overflow="ellipsis", style="magenta")
-    table.add_column(no_wrap=True, justify="right")
+    table.add_column(
+        no_wrap=True, min_width=_AGENT_LEAST, max_width=_AGENT_WIDTH, overflow="ellipsis", style="magenta"
+    )
+    table.add_column(no_wrap=True, justify="right", min_width=_TIME_LEAST)
     table.add_column(no_wrap=not words, ratio=1, overflow="fold" if words else "ellipsis", style="dim")
     for row in rows:
         if isinstance(row, str):
@@ -144,7 +148,8 @@ def _header(picture: Picture, now: float) -> Text:
         return text.append("handed in", style="cyan")
     text.append(picture.state, style=style)
     text.append(f"  {span(picture.seconds(now))}")
-    text.append(f"  {tally.get(Phase.DONE, 0)} of {counted(sum(tally.values()), 'task')} done", style="dim")
+    wanted = sum(number for phase, number in tally.items() if phase is not Phase.SKIPPED)
+    text.append(f"  {tally.get(Phase.DONE, 0)} of {counted(wanted, 'task')} done", style="dim")
     if failed := tally.get(Phase.FAILED, 0):
         text.append(f", {failed} failed", style="red")
     return text

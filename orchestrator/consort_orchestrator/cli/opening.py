@@ -18,8 +18,9 @@ from consort_bus.client import Client, connect
 from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.embedded import Embedded
-from consort_bus.errors import BusUnreachable, KeysUnusable
+from consort_bus.errors import BusUnreachable
 from consort_orchestrator.cli.options import Place
+from consort_shared.errors import InvalidInput
 
 T = TypeVar("T")
 CLIENT = "me"
@@ -31,9 +32,7 @@ async def client_of(place: Place, *, role: str = "client", looking: bool = True)
     """A client of the bus. `looking` refuses a folder where there never was one. Raises BusError."""
     if place.server is not None:
         if place.creds is None:
-            raise KeysUnusable(
-                "--creds", f"{place.server} needs a credentials file; have one issued there: `consort access issue`"
-            )
+            raise creds_wanted(place, "a client")
         async with connect(place.server, place.creds) as client:
             yield client
         return
@@ -47,6 +46,14 @@ async def client_of(place: Place, *, role: str = "client", looking: bool = True)
         known = place.creds or embedded.credentials_for(place.folder, role, CLIENT)
         async with connect(server.url, known) as client:
             yield client
+
+
+def creds_wanted(place: Place, whose: str) -> InvalidInput:
+    """Nobody is let in without credentials."""
+    return InvalidInput(
+        f"{place.server} needs the credentials of {whose}: name the file with --creds; "
+        "`consort access issue` makes one where the bus was set up"
+    )
 
 
 @asynccontextmanager

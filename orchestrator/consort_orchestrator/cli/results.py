@@ -6,6 +6,7 @@ name inside the folder, and none takes another's place.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tempfile
 import unicodedata
@@ -55,7 +56,7 @@ class Names:
 def safe_name(text: str) -> str:
     """The last part of a path of any system, without what a shell or a file system could stumble over."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", text))[-1]
-    plain = _unwanted.sub("_", last).strip(" .")
+    plain = _unwanted.sub("_", last).strip(" .").lstrip("-")
     if len(plain.encode()) > _LONGEST_NAME:
         stem, dot, suffix = plain.rpartition(".")
         if not stem or len(suffix) > 10:
@@ -117,7 +118,7 @@ def _refs(value: Json) -> Iterator[ArtefactRef]:
 
 async def save_results(output: Json, folder: Path, store: Store) -> list[Path]:
     """Write a result's files into a folder; which. Raises OSError, BusError for an artefact that is gone."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     names = Names()
     files = [folder / names.take("result.json", "result.json")]
     _write(files[0], as_json(output, indent=2) + "\n")
@@ -128,7 +129,7 @@ async def save_results(output: Json, folder: Path, store: Store) -> list[Path]:
     for ref in artefacts_of(output):
         path = folder / names.take(ref.name, f"artefact-{ref.artefact[:12]}")
         await store.save(ref, path)
-        path.chmod(0o644)
+        await asyncio.to_thread(path.chmod, 0o644)
         files.append(path)
     return files
 

@@ -10,8 +10,19 @@ from consort_orchestrator.cli.wording import counted, listed, one_line, span, va
 from consort_orchestrator.core import Phase
 from consort_shared.values import Json
 
-_SHORT_OUTPUT = 400
+_SHORT_OUTPUT = 200
 _AGENTS_SHOWN = 12
+_ORDER = (
+    Phase.DONE,
+    Phase.FAILED,
+    Phase.GRANTED,
+    Phase.WAITING,
+    Phase.BACKOFF,
+    Phase.HELD,
+    Phase.PENDING,
+    Phase.SKIPPED,
+    Phase.CANCELLED,
+)
 
 
 def as_text(picture: Picture, output: Json, files: list[Path], *, reference: str) -> str:
@@ -35,7 +46,8 @@ def as_text(picture: Picture, output: Json, files: list[Path], *, reference: str
         names = [file.name for file in files[:6]] + (
             [f"{len(files) - 6} more"] if len(files) > 6 else []
         )
-        lines.append(f"  results   {_shown_path(files[0].parent)}/: {listed(names)}")
+        lines.append(f"  results   {_shown_path(files[0].parent)}/")
+        lines.append(f"            {listed(names)}")
     short = value_text(output, _SHORT_OUTPUT + 1)
     if picture.state == "completed" and output is not None and len(short) <= _SHORT_OUTPUT:
         lines.append(f"  output    {short}")
@@ -64,11 +76,10 @@ def as_data(picture: Picture, output: Json, files: list[Path]) -> dict[str, Any]
 
 def tally_text(picture: Picture) -> str:
     """`5 done, 1 skipped`."""
-    order = (Phase.DONE, Phase.FAILED, Phase.GRANTED, Phase.WAITING, Phase.BACKOFF, Phase.HELD)
-    order += (Phase.PENDING, Phase.SKIPPED, Phase.CANCELLED)
     words = {Phase.GRANTED: "at work", Phase.BACKOFF: "to be tried again", Phase.PENDING: "to come"}
     tally = picture.tally()
-    return ", ".join(f"{tally[phase]} {words.get(phase, phase.value)}" for phase in order if tally.get(phase)) or "none"
+    parts = [f"{tally[phase]} {words.get(phase, phase.value)}" for phase in _ORDER if tally.get(phase)]
+    return ", ".join(parts) or "none"
 
 
 def _shown_path(path: Path) -> str:

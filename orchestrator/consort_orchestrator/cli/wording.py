@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import datetime
 from typing import assert_never
 
@@ -30,6 +31,7 @@ from consort_shared.entries import (
     Written,
 )
 from consort_shared.messages import Output
+from consort_shared.plan.wording import dotted
 from consort_shared.values import Json
 
 LONGEST = 300
@@ -47,7 +49,7 @@ def in_words(fact: Fact, full: bool = False) -> str:
             )
         case Granted():
             again = f", attempt {fact.attempt}" if fact.attempt > 1 else ""
-            inputs = f" with {value_text(fact.inputs)}" if full else ""
+            inputs = f" with {value_text(filled(fact))}" if full else ""
             return f"{fact.path} goes to {fact.agent}{again} ({fact.why or fact.skill}){inputs}"
         case Waiting():
             return f"{fact.path} waits for an agent that offers {fact.skill}"
@@ -75,9 +77,20 @@ def in_words(fact: Fact, full: bool = False) -> str:
             return f"{fact.path}: {one_line(fact.text)}{share(fact.done, fact.total)}"
         case Finished():
             value = f": {value_text(fact.output)}" if full and fact.output is not None else ""
-            return f"the run is {fact.state}" + (f": {one_line(fact.why)}" if fact.why else value)
+            return f"the run {'has failed' if fact.state == 'failed' else f'is {fact.state}'}" + (f": {one_line(fact.why)}" if fact.why else value)
         case _:
             assert_never(fact)
+
+
+def filled(fact: Granted) -> Json:
+    """A task's inputs, with the names of the earlier results that come into their holes."""
+    inputs = deepcopy(fact.inputs)
+    for hole in fact.holes:
+        container: Json = inputs
+        for part in hole.at[:-1]:
+            container = container[part]
+        container[hole.at[-1]] = f"<result of {dotted((hole.prior, *hole.path))}>"
+    return inputs
 
 
 def heading(logged: Logged) -> str:

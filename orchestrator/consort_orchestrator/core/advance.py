@@ -10,7 +10,7 @@ needs it went ahead without it (`join: any`, `at_least`, `ended`).
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from consort_orchestrator.core.apply import apply, node_at
 from consort_orchestrator.core.assign import Candidate, choose
 from consort_orchestrator.core.handoff import hand_off
 from consort_orchestrator.core.resolve import View
-from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
+from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path, in_hand
 from consort_shared.entries import Closed, Fact, Finished, Granted, Held, Opened, Shared, Skipped, Waiting
 from consort_shared.plan.expressions import ExpressionError
 from consort_shared.plan.model import AtLeast, JoinRule
@@ -42,8 +42,11 @@ class Advance:
         self.run = run
         self.world = world
         self.facts: list[Fact] = []
+        self.stopped: list[tuple[str, str]] = []
+        """agents and their tasks that are no longer wanted"""
         self._ended: deque[str] = deque()
         self._grants = 0
+        self._given: Counter[str] = Counter()
 
     def emit(self, fact: Fact) -> None:
         apply(self.run, fact, self.world.now)
@@ -54,12 +57,14 @@ class Advance:
         self.emit(fact)
         self._ended.append(path)
 
+    def finish(self, fact: Finished) -> None:
+        """End the run, and with it whatever is still being worked on."""
+        self.stopped += ((node.agent, node.task) for node in in_hand(self.run))
+        self.emit(fact)
+
     def begin(self) -> None:
         """The run was just submitted: start what needs nothing."""
-        root = self.run.nodes[""]
-        assert root.scope is not None
-        for name in root.scope.specs:
-            self.consider(self.run.nodes[name])
+        self._consider_all(self.run.nodes[""])
         self.settle()
 
     def settle(self) -> None:
@@ -123,20 +128,19 @@ class Advance:
         step = node.spec.step
         if not step.needs:
             return ""
-        scope = self.run.scope_parent(node)
-        phases = {name: self.run.nodes[child_path(scope, name)].phase for name in step.needs}
-        done = sum(phase is Phase.DONE for phase in phases.values())
-        left = sum(not phase.ended for phase in phases.values())
+        done, left = node.needs_done, len(step.needs) - node.needs_ended
         if step.join is JoinRule.ENDED:
             return None if left else ""
         if isinstance(step.join, AtLeast):
             wanted = step.join.at_least
         else:
-            wanted = 1 if step.join is JoinRule.ANY else len(phases)
+            wanted = 1 if step.join is JoinRule.ANY else len(step.needs)
         if done >= wanted:
             return ""
         if done + left >= wanted:
             return None
+        scope = self.run.scope_parent(node)
+        phases = {name: self.run.nodes[child_path(scope, name)].phase for name in step.needs}
         bad = ", ".join(
             f"`{name}` {phase.value}"
             for name, phase in phases.items()
@@ -174,7 +178,7 @@ class Advance:
         assert plan is not None
         assert root.scope is not None
         if reason is not None:
-            self.emit(Finished(state="failed", why=reason))
+            self.finish(Finished(state="failed", why=reason))
             return
         view = self._view(root)
         try:
@@ -183,9 +187,9 @@ class Advance:
             else:
                 output = {name: view.output_of(name) for name in root.scope.sinks}
         except (ExpressionError, NoSuchPath) as exc:
-            self.emit(Finished(state="failed", why=f"output: {exc}"))
+            self.finish(Finished(state="failed", why=f"output: {exc}"))
             return
-        self.emit(Finished(state="completed", output=output))
+        self.finish(Finished(state="completed", output=output))
 
     # --- starting
 
@@ -200,13 +204,16 @@ class Advance:
                 self._open_each(node)
             case Role.LOOP:
                 self.emit(Opened(path=node.path))
-                self._iterate(node, 1)
+                self._begin_child(node, 1)
 
     def _open_block(self, node: Node) -> None:
         self.emit(Opened(path=node.path))
-        assert node.scope is not None
-        for name in node.scope.specs:
-            self.consider(self.run.nodes[child_path(node, name)])
+        self._consider_all(node)
+
+    def _consider_all(self, block: Node) -> None:
+        assert block.scope is not None
+        for name in block.scope.specs:
+            self.consider(self.run.nodes[child_path(block, name)])
 
     def _open_each(self, node: Node) -> None:
         assert node.spec is not None
@@ -237,28 +244,20 @@ class Advance:
         if each.live or each.phase is not Phase.OPEN:
             return
         if each.lost > rule.tolerate:
-            lost = [
-                n
-                for i in range(each.started)
-                if (n := self.run.nodes[f"{each.path}[{i}]"]).phase is Phase.FAILED
-            ]
-            why = f"{each.lost} of {len(each.items)} items failed, {rule.tolerate} tolerated; [{lost[0].index}]: {lost[0].why}"
+            items = (self.run.nodes[f"{each.path}[{i}]"] for i in range(each.started))
+            first = next(item for item in items if item.phase is Phase.FAILED)
+            why = f"{each.lost} of {len(each.items)} items failed, {rule.tolerate} tolerated"
+            why += f"; [{first.index}]: {first.why}"
             self.end(Closed(path=each.path, done=False, why=why), each.path)
         elif each.started == len(each.items):
             self.end(Closed(path=each.path, done=True), each.path)
-
-    def _iterate(self, loop: Node, iteration: int) -> None:
-        self._begin_child(loop, iteration)
 
     def _begin_child(self, parent: Node, index: int) -> None:
         assert parent.spec is not None
         path = f"{parent.path}[{index}]"
         if parent.spec.body is not None:
             self.emit(Opened(path=path))
-            node = self.run.nodes[path]
-            assert node.scope is not None
-            for name in node.scope.specs:
-                self.consider(self.run.nodes[child_path(node, name)])
+            self._consider_all(self.run.nodes[path])
         else:
             self.grant(node_at(self.run, path))
 
@@ -279,7 +278,7 @@ class Advance:
         if holds:
             self.end(Closed(path=loop.path, done=True), loop.path)
         elif node.index < rule.max:
-            self._iterate(loop, node.index + 1)
+            self._begin_child(loop, node.index + 1)
         else:
             why = f"`{rule.until}` does not hold after {rule.max} iterations, the plan's bound"
             self.end(Closed(path=loop.path, done=rule.exhausted == "accept", why=why), loop.path)
@@ -296,12 +295,12 @@ class Advance:
             key = self._key(node, view)
             if key is None:
                 return
-            choice = choose(node, self.world.candidates(step.skill))
+            choice = choose(node, self.world.candidates(step.skill), self._given)
             if choice.agent is None:
                 self._no_agent(node, step.skill, key, choice.why)
                 return
             inputs = view.inputs(step.with_)
-            handoff = hand_off(self.run, node, inputs.holes)
+            handoff = hand_off(self.run, node, inputs.holes, inputs.sources)
         except (ExpressionError, NoSuchPath) as exc:
             self._fail(node, str(exc))
             return
@@ -323,6 +322,7 @@ class Advance:
             )
         )
         self._grants += 1
+        self._given[choice.agent] += 1
 
     def _no_agent(self, node: Node, skill: str, key: str, why: str) -> None:
         if why:
@@ -346,9 +346,9 @@ class Advance:
         return None
 
     def _release_held(self, node: Node) -> None:
-        for path in self.run.held.pop(node.path, ()):
-            if self.run.nodes[path].phase is Phase.HELD:
-                key = next(key for key, owner in self.run.keys.items() if owner == node.path)
+        held = self.run.held.get(node.path)
+        if held:
+            for path, key in list(held.items()):
                 self.end(Shared(path=path, source=node.path, key=key), path)
 
     def _fail(self, node: Node, why: str) -> None:

@@ -9,7 +9,7 @@ choose the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consort_orchestrator.core.state import Node
@@ -34,16 +34,20 @@ class Choice:
     why: str
 
 
-def choose(node: Node, candidates: Sequence[Candidate]) -> Choice:
-    """One agent for one attempt."""
+def choose(node: Node, candidates: Sequence[Candidate], given: Mapping[str, int]) -> Choice:
+    """One agent for one attempt; `given` counts by agent the tasks that this decision gave out already."""
     if len(candidates) == 1 and not node.declined:
         return Choice(candidates[0].name, "only candidate")
     willing = [c for c in candidates if c.name not in node.declined]
     if not willing:
         return Choice(None, "declined by all" if candidates else "")
     fresh = [c for c in willing if node.failures.get(c.name, 0) < FAILURES_BEFORE_ANOTHER] or willing
-    best = min(fresh, key=lambda c: (node.failures.get(c.name, 0), c.load / max(c.slots, 1), c.name))
+    best = min(fresh, key=lambda c: (node.failures.get(c.name, 0), _fullness(c, given), c.name))
     why = f"least loaded of {len(candidates)}" if len(candidates) > 1 else "only candidate"
     if len(fresh) < len(candidates):
         why += f", {len(candidates) - len(fresh)} left out after failing or declining"
     return Choice(best.name, why)
+
+
+def _fullness(candidate: Candidate, given: Mapping[str, int]) -> float:
+    return (candidate.load + given.get(candidate.name, 0)) / max(candidate.slots, 1)

@@ -34,6 +34,9 @@ from consort_shared.messages import (
 )
 from consort_shared.plan.check import check, check_inputs
 
+CONFLICT = "context-conflict"
+DECLINED = "declined"
+
 __all__ = ["Candidate", "Decision", "NeedArtefacts", "Said", "World", "decide"]
 
 
@@ -77,17 +80,19 @@ class Decision:
 
 
 def decide(run: Run, messages: Sequence[Said], world: World) -> Decision:
-    """Judge messages. Changes `run` as the facts say; raises NeedArtefacts, after which the run must be folded anew."""
+    """Judge messages. Changes `run` as the facts say.
+
+    Raises NeedArtefacts, after which the run must be folded anew.
+    """
     going = Advance(run, world)
     decision = Decision(())
     for said in messages:
         _judge(going, decision, said)
         going.settle()
     if run.finished is None:
-        _overdue(going, decision)
+        _overdue(going)
     decision.facts = tuple(going.facts)
-    if decision.facts and isinstance(decision.facts[-1], Finished):
-        _stop_all(run, decision)
+    decision.stopped = going.stopped
     return decision
 
 
@@ -97,17 +102,19 @@ def _judge(going: Advance, decision: Decision, said: Said) -> None:
         case Submit():
             _submit(going, decision, said, message)
         case Unreadable():
-            if run.n == 0 and not going.facts:
+            if run.plan is None and run.finished is None:
                 going.emit(Refused(what="submit", sender=said.sender, why=message.why))
-                going.emit(Finished(state="failed", why=message.why))
+                going.finish(Finished(state="failed", why=message.why))
             decision.refused.append((said, message.why))
         case Foreign():
             if message.seq not in run.set_aside:
                 going.emit(Refused(what="log", sender=said.sender, seq=message.seq, why=message.why))
         case Cancel():
-            if run.plan is not None and run.finished is None:
-                going.emit(Finished(state="cancelled", why=message.why or f"cancelled by {said.sender}"))
-            elif run.plan is None:
+            if run.finished is not None:
+                return
+            if run.plan is not None:
+                going.finish(Finished(state="cancelled", why=message.why or f"cancelled by {said.sender}"))
+            else:
                 decision.refused.append((said, "there is no such run"))
         case Wake():
             if run.finished is None and run.plan is not None:
@@ -115,18 +122,7 @@ def _judge(going: Advance, decision: Decision, said: Said) -> None:
         case Report():
             _report(going, decision, said, message)
         case Progress():
-            node = _current(run, message.task)
-            if node is not None:
-                going.emit(
-                    Noted(
-                        path=node.path,
-                        task=message.task,
-                        agent=node.agent,
-                        text=message.text,
-                        done=message.done,
-                        total=message.total,
-                    )
-                )
+            _progress(going, message)
         case Put():
             _put(going, decision, said, message)
         case _:
@@ -138,10 +134,10 @@ def _judge(going: Advance, decision: Decision, said: Said) -> None:
 
 def _submit(going: Advance, decision: Decision, said: Said, message: Submit) -> None:
     run = going.run
-    if run.plan is not None or run.n or run.finished is not None:
-        same = run.plan == message.plan and run.client == said.sender
-        if not same:
-            decision.refused.append((said, "the run exists already, with another plan or of another client"))
+    if run.plan is not None or run.finished is not None:
+        if not _submitted_before(run, said, message):
+            why = "the run exists already, with another plan or other inputs, or of another client"
+            decision.refused.append((said, why))
         return
     faults = check(message.plan)
     inputs = message.inputs
@@ -155,9 +151,22 @@ def _submit(going: Advance, decision: Decision, said: Said, message: Submit) -> 
             why = str(exc)
     going.emit(Submitted(client=said.sender, plan=message.plan, inputs=inputs, goal=message.goal))
     if why:
-        going.emit(Finished(state="failed", why=why))
+        going.finish(Finished(state="failed", why=why))
     else:
         going.begin()
+
+
+def _submitted_before(run: Run, said: Said, message: Submit) -> bool:
+    if run.client != said.sender or run.plan != message.plan:
+        return False
+    if run.goal != (message.goal or message.plan.goal):
+        return False
+    if run.inputs == message.inputs:
+        return True
+    try:
+        return run.inputs == check_inputs(message.plan, message.inputs)
+    except PlanError:
+        return False
 
 
 # --- reports
@@ -183,7 +192,7 @@ def _report(going: Advance, decision: Decision, said: Said, report: Report) -> N
         case Done():
             conflict = _conflict(run, outcome.writes)
             if conflict:
-                _attempt_failed(going, node, "context-conflict", conflict, retry=True)
+                _attempt_failed(going, node, CONFLICT, conflict, retry=True)
                 return
             for write in outcome.writes:
                 _write(going, node, write)
@@ -201,31 +210,60 @@ def _report(going: Advance, decision: Decision, said: Said, report: Report) -> N
         case Failed():
             _attempt_failed(going, node, outcome.kind, outcome.message, retry=outcome.retry)
         case Declined():
-            _attempt_failed(going, node, "declined", outcome.why, retry=True)
+            _attempt_failed(going, node, DECLINED, outcome.why, retry=True, counts=False)
         case _:
             assert_never(outcome)
 
 
+def _progress(going: Advance, progress: Progress) -> None:
+    node = _current(going.run, progress.task)
+    if node is None or (progress.text, progress.done, progress.total) in node.noted:
+        return
+    going.emit(
+        Noted(
+            path=node.path,
+            task=progress.task,
+            agent=node.agent,
+            text=progress.text,
+            done=progress.done,
+            total=progress.total,
+        )
+    )
+
+
 def _late(going: Advance, decision: Decision, said: Said, report: Report) -> None:
-    """A report on an attempt that is over. Said again word for word it is no news; otherwise it is refused, on record."""
+    """A report on an attempt that is over. Said again it is no news; otherwise it is refused, once on record."""
     run = going.run
     path = run.tasks.get(report.task)
     if path is None:
         decision.refused.append((said, f"there is no task {report.task}"))
         return
     node = run.nodes[path]
-    if isinstance(report.outcome, Done) and node.output == report.outcome.output:
-        return
-    if run.finished is None:
+    if run.finished is None and report.task not in run.late and not _said_before(run, node, report):
         why = "the step is done already" if node.phase is Phase.DONE else "the attempt is over"
         going.emit(Refused(what="report", sender=said.sender, task=report.task, why=why))
 
 
-def _attempt_failed(going: Advance, node: Node, kind: str, message: str, *, retry: bool) -> None:
+def _said_before(run: Run, node: Node, report: Report) -> bool:
+    """Whether the attempt ended with just such a report."""
+    how, outcome = run.failed.get(report.task), report.outcome
+    match outcome:
+        case Done():
+            return node.output == outcome.output or (how is not None and how.startswith(f"{CONFLICT}: "))
+        case Failed():
+            return how == f"{outcome.kind}: {outcome.message}"
+        case Declined():
+            return how == f"{DECLINED}: {outcome.why}"
+        case _:
+            assert_never(outcome)
+
+
+def _attempt_failed(
+    going: Advance, node: Node, kind: str, message: str, *, retry: bool, counts: bool = True
+) -> None:
     """Decide whether another attempt follows, and when."""
     assert node.spec is not None
     rule = node.spec.step.retry
-    counts = kind != "declined"
     counted = node.counted + counts
     again = retry and counted < rule.attempts
     wait = min(rule.wait * rule.factor ** max(counted - 1, 0), rule.longest) if counts else 0.0
@@ -248,7 +286,7 @@ def _attempt_failed(going: Advance, node: Node, kind: str, message: str, *, retr
         going.grant(node)
 
 
-def _overdue(going: Advance, decision: Decision) -> None:
+def _overdue(going: Advance) -> None:
     """Attempts whose time is up have failed; those whose wait is over begin."""
     run, now = going.run, going.world.now
     if run.next_due is None or run.next_due > now:
@@ -258,7 +296,7 @@ def _overdue(going: Advance, decision: Decision) -> None:
         if due > now or run.finished is not None:
             continue
         if node.phase is Phase.GRANTED and node.task:
-            decision.stopped.append((node.agent, node.task))
+            going.stopped.append((node.agent, node.task))
             assert node.spec is not None
             _attempt_failed(
                 going, node, "timeout", f"no report within {node.spec.step.timeout:g} s", retry=True
@@ -266,12 +304,6 @@ def _overdue(going: Advance, decision: Decision) -> None:
         elif node.phase is Phase.BACKOFF:
             going.grant(node)
     going.settle()
-
-
-def _stop_all(run: Run, decision: Decision) -> None:
-    for node in run.nodes.values():
-        if node.phase is Phase.CANCELLED and node.task and node.output is None:
-            decision.stopped.append((node.agent, node.task))
 
 
 # --- context
@@ -305,13 +337,13 @@ def _write(going: Advance, node: Node, write: Write, put: str = "") -> None:
 def _put(going: Advance, decision: Decision, said: Said, put: Put) -> None:
     run = going.run
     before = run.puts.get(f"{put.task}.{put.id}")
+    kept = run.context.get(put.write.key)
+    stands = kept.revision if kept is not None else 0
     if before is not None:
-        answer = before
+        answer = before if before.accepted else before.model_copy(update={"revision": stands})
     else:
         node = _current(run, put.task)
         conflict = "the task is over" if node is None else _conflict(run, [put.write])
-        kept = run.context.get(put.write.key)
-        stands = kept.revision if kept is not None else 0
         if node is None or conflict:
             answer = PutAnswer(accepted=False, revision=stands, why=conflict)
             if run.finished is None and put.task in run.tasks:

@@ -1,32 +1,56 @@
 """What a task is told of all that happened before it.
 
-Every result that the step needs is named with its author and digest. Values are
-not repeated in the entry where the log has them: `delivered` puts them in for the
-agent, which does not read the log.
+Named with author and digest is every result that the step comes after: of the
+steps it needs; at the start of a block of those that the block needs, and of the
+iteration before; and whatever its inputs were made from. Values are not repeated
+in the entry where the log has them: `delivered` puts in those that the step
+itself needs or that fill its inputs, for the agent, which does not read the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
 from consort_shared.entries import ContextItem, Granted, HandOff, Hole, Prior
 from consort_shared.values import NoSuchPath, digest
 
 
-def hand_off(run: Run, node: Node, holes: Sequence[Hole]) -> HandOff:
-    """The hand-off of a task. Raises NoSuchPath for a context key that nobody has written."""
+def hand_off(run: Run, node: Node, holes: Sequence[Hole], sources: Iterable[str] = ()) -> HandOff:
+    """The hand-off of a task; `sources` are paths of steps that its inputs were made from.
+
+    Raises NoSuchPath for a context key that nobody has written.
+    """
     assert node.spec is not None
-    step = node.spec.step
-    paths: dict[str, None] = {}
-    if step.needs:
-        scope = run.scope_parent(node)
-        for name in step.needs:
-            paths[child_path(scope, name)] = None
-    for hole in holes:
-        paths[hole.prior] = None
+    paths = dict.fromkeys(_before(run, node))
+    paths.update(dict.fromkeys(hole.prior for hole in holes))
+    paths.update(dict.fromkeys(sources))
     priors = tuple(_prior(run, run.nodes[path]) for path in paths if run.nodes[path].phase is Phase.DONE)
-    return HandOff(after=run.n, chain=run.chain, priors=priors, context=_context(run, step.context))
+    return HandOff(after=run.n, chain=run.chain, priors=priors, context=_context(run, node.spec.step.context))
+
+
+def _needed(run: Run, node: Node) -> Iterator[str]:
+    """Paths of the steps that this instance's step needs itself."""
+    assert node.spec is not None
+    if node.spec.step.needs:
+        scope = run.scope_parent(node)
+        for name in node.spec.step.needs:
+            yield child_path(scope, name)
+
+
+def _before(run: Run, node: Node) -> Iterator[str]:
+    """Paths of what this instance comes right after: its needs or, where it has none, those of what it is in."""
+    at = node
+    while at.parent is not None:
+        yield from _needed(run, at)
+        parent = run.nodes[at.parent]
+        if parent.role is Role.LOOP and at.index > 1:
+            yield f"{parent.path}[{at.index - 1}]"
+            return
+        assert at.spec is not None
+        if at.spec.step.needs:
+            return
+        at = parent if parent.role is Role.BLOCK else run.scope_parent(at)
 
 
 def _prior(run: Run, node: Node) -> Prior:
@@ -45,13 +69,27 @@ def _prior(run: Run, node: Node) -> Prior:
 
 
 def _digest(run: Run, node: Node) -> str:
-    """Of a block or loop: the digest of its steps' digests, by path."""
-    inside = {
-        other.path: other.output.digest
-        for other in run.nodes.values()
-        if other.output is not None and other.path.startswith((f"{node.path}.", f"{node.path}["))
-    }
-    return digest(inside)
+    """Of a block or loop that is done: the digest of its steps' digests, by path."""
+    if not node.digest:
+        inside = {}
+        waiting = [node]
+        while waiting:
+            at = waiting.pop()
+            if at.output is not None:
+                inside[at.path] = at.output.digest
+            waiting.extend(_children(run, at))
+        node.digest = digest(inside)
+    return node.digest
+
+
+def _children(run: Run, node: Node) -> Iterator[Node]:
+    if node.role is Role.EACH:
+        yield from (run.nodes[f"{node.path}[{index}]"] for index in range(node.started))
+    elif node.role is Role.LOOP:
+        yield from (run.nodes[f"{node.path}[{index}]"] for index in range(1, node.started + 1))
+    elif node.scope is not None and node.phase is not Phase.SKIPPED:
+        paths = (child_path(node, name) for name in node.scope.specs)
+        yield from (run.nodes[path] for path in paths if path in run.nodes)
 
 
 def _context(run: Run, keys: Sequence[str]) -> tuple[ContextItem, ...]:
@@ -61,7 +99,8 @@ def _context(run: Run, keys: Sequence[str]) -> tuple[ContextItem, ...]:
         if kept is None:
             there = ", ".join(sorted(run.context)) or "none"
             raise NoSuchPath(
-                f"context key `{key}` is missing from the hand-off: nobody has written it (there are: {there})"
+                f"context key `{key}` is missing from the hand-off: "
+                f"nobody has written it (there are: {there})"
             )
         items.append(
             ContextItem(
@@ -79,11 +118,13 @@ def _context(run: Run, keys: Sequence[str]) -> tuple[ContextItem, ...]:
 def delivered(run: Run, granted: Granted, at_hand: Collection[str] = ()) -> Granted:
     """The task with the results it was promised; those `at_hand` stand in the same entry."""
     handoff = granted.handoff
-    if all(prior.path in at_hand or prior.output is not None for prior in handoff.priors):
+    wanted = {hole.prior for hole in granted.holes} | set(_needed(run, run.nodes[granted.path]))
+    wanted.difference_update(at_hand)
+    if not any(prior.path in wanted for prior in handoff.priors):
         return granted
     priors = tuple(
         prior.model_copy(update={"output": run.nodes[prior.path].output})
-        if prior.path not in at_hand and run.nodes[prior.path].output is not None
+        if prior.path in wanted and run.nodes[prior.path].output is not None
         else prior
         for prior in handoff.priors
     )

@@ -9,16 +9,22 @@ is needed to decide raises `NeedArtefacts`, and the caller tries again with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeVar
 
 from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
 from consort_shared.entries import Hole
 from consort_shared.messages import Output
-from consort_shared.plan.expressions import Reference, Template, condition, parse, truth
-from consort_shared.values import STORED, ArtefactRef, Json, NoSuchPath, pick
+from consort_shared.plan.expressions import OPEN, Reference, Template, condition, parse, truth
+from consort_shared.values import STORED, ArtefactRef, Json, NoSuchPath, canonical, pick
 
 Path = tuple[str | int, ...]
+
+K = TypeVar("K")
+V = TypeVar("V")
+R = TypeVar("R")
 
 
 class NeedArtefacts(Exception):
@@ -35,6 +41,17 @@ class Bound:
 
     value: Json
     holes: list[Hole] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    """paths of the steps that the value was made from, other than by holes"""
+
+    def put(self, key: str | int, inner: Bound) -> None:
+        """Take another value in as a member."""
+        if isinstance(self.value, list):
+            self.value.append(inner.value)
+        else:
+            self.value[key] = inner.value
+        self.holes += inner.holes
+        self.sources += inner.sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +68,24 @@ class View:
         Raises ExpressionError, NoSuchPath, NeedArtefacts.
         """
         if isinstance(value, str):
-            template = parse(value)
-            if template.reference is not None:
-                return self._refer(template.reference, at)
-            return Bound(template.evaluate(self._names(template)))
-        if isinstance(value, Mapping):
+            if OPEN not in value:
+                return Bound(value)
+            template, reference, all_references = _read(value)
+            if reference is not None:
+                bound = self._refer(reference, at)
+            else:
+                bound = Bound(template.evaluate(self._names(template)))
+            bound.sources += self._sources(all_references)
+            return bound
+        if isinstance(value, dict):
             bound = Bound({})
-            for key, part in value.items():
-                inner = self.inputs(part, (*at, key))
-                bound.value[key] = inner.value
-                bound.holes += inner.holes
+            for key, inner in _each(value.items(), lambda key, part: self.inputs(part, (*at, key))):
+                bound.put(key, inner)
             return bound
         if isinstance(value, (list, tuple)):
             bound = Bound([])
-            for index, part in enumerate(value):
-                inner = self.inputs(part, (*at, index))
-                bound.value.append(inner.value)
-                bound.holes += inner.holes
+            for index, inner in _each(enumerate(value), lambda index, part: self.inputs(part, (*at, index))):
+                bound.put(index, inner)
             return bound
         return Bound(value)
 
@@ -76,10 +94,10 @@ class View:
         if isinstance(value, str):
             template = parse(value)
             return template.evaluate(self._names(template))
-        if isinstance(value, Mapping):
-            return {key: self.value(part) for key, part in value.items()}
+        if isinstance(value, dict):
+            return dict(_each(value.items(), lambda _, part: self.value(part)))
         if isinstance(value, (list, tuple)):
-            return [self.value(part) for part in value]
+            return [part for _, part in _each(enumerate(value), lambda _, part: self.value(part))]
         return value
 
     def holds(self, text: str) -> bool:
@@ -89,9 +107,9 @@ class View:
 
     def text(self, text: str) -> str:
         """A key: whatever the expression gives, as text."""
-        template = condition(text) if "${{" not in text else parse(text)
+        template = condition(text)
         value = template.evaluate(self._names(template))
-        return value if isinstance(value, str) else repr(value)
+        return value if isinstance(value, str) else canonical(value).decode()
 
     def result(self, value: Json) -> Json:
         """The run's result: as `value`, but a stored result that is named whole stays a reference."""
@@ -100,10 +118,10 @@ class View:
             if template.reference is not None:
                 return self._plain(self._refer(template.reference, ()))
             return template.evaluate(self._names(template))
-        if isinstance(value, Mapping):
-            return {key: self.result(part) for key, part in value.items()}
+        if isinstance(value, dict):
+            return dict(_each(value.items(), lambda _, part: self.result(part)))
         if isinstance(value, (list, tuple)):
-            return [self.result(part) for part in value]
+            return [part for _, part in _each(enumerate(value), lambda _, part: self.result(part))]
         return value
 
     def output_of(self, path: str) -> Json:
@@ -139,20 +157,24 @@ class View:
         return Bound(pick(self._ambient(root), path))
 
     def _in_iteration(self, iteration: Node, path: Path, at: Path) -> Bound:
-        if iteration.role is Role.BLOCK and path:
+        if not path:
+            return Bound(self._previous_value())
+        if iteration.role is Role.BLOCK:
             inner = self.run.nodes[child_path(iteration, str(path[0]))]
             return self._output(inner, path[2:], at)
         return self._output(iteration, path[1:], at)
 
     def _output(self, node: Node, path: Path, at: Path) -> Bound:
-        """A step's result, or part of it: of a block an object of its steps' results, of a `for_each` a list."""
-        if node.phase is not Phase.DONE and node.role is Role.TASK:
+        """A step's result, or part of it: null unless it is done.
+
+        Of a block an object of its steps' results, of a `for_each` a list, of a `repeat` the last iteration's.
+        """
+        if node.phase is not Phase.DONE:
             return Bound(None)
         if node.role is Role.TASK:
             return self._leaf(node, path, at)
         if node.role is Role.LOOP:
-            last = self.run.nodes.get(f"{node.path}[{node.started}]")
-            return self._output(last, path, at) if last is not None else Bound(None)
+            return self._output(self.run.nodes[f"{node.path}[{node.started}]"], path, at)
         if node.role is Role.EACH:
             return self._items(node, path, at)
         assert node.scope is not None
@@ -162,25 +184,19 @@ class View:
             return self._output(self.run.nodes[child_path(node, str(path[0]))], path[1:], at)
         bound = Bound({})
         for name in node.scope.specs:
-            inner = self._output(self.run.nodes[child_path(node, name)], (), (*at, name))
-            bound.value[name] = inner.value
-            bound.holes += inner.holes
+            bound.put(name, self._output(self.run.nodes[child_path(node, name)], (), (*at, name)))
         return bound
 
     def _items(self, node: Node, path: Path, at: Path) -> Bound:
-        children = [self.run.nodes.get(f"{node.path}[{i}]") for i in range(len(node.items))]
         if path and isinstance(path[0], int):
-            if not -len(children) <= path[0] < len(children):
-                raise NoSuchPath(f"`{node.path}` has {len(children)} items, none at [{path[0]}]")
-            child = children[path[0]]
-            return self._output(child, path[1:], at) if child is not None else Bound(None)
+            if not 0 <= path[0] < len(node.items):
+                raise NoSuchPath(f"`{node.path}` has {len(node.items)} items, none at [{path[0]}]")
+            return self._output(self.run.nodes[f"{node.path}[{path[0]}]"], path[1:], at)
         if path:
             raise NoSuchPath(f"the result of `{node.path}` is a list, it has no `{path[0]}`")
         bound = Bound([])
-        for index, child in enumerate(children):
-            inner = self._output(child, (), (*at, index)) if child is not None else Bound(None)
-            bound.value.append(inner.value)
-            bound.holes += inner.holes
+        for index in range(len(node.items)):
+            bound.put(index, self._output(self.run.nodes[f"{node.path}[{index}]"], (), (*at, index)))
         return bound
 
     def _leaf(self, node: Node, path: Path, at: Path) -> Bound:
@@ -198,6 +214,18 @@ class View:
         spec = self.node.spec
         return spec is not None and target.spec is not None and target.spec.name in spec.step.needs
 
+    def _sources(self, references: Iterable[Reference]) -> Iterator[str]:
+        """Paths of the steps that an expression names, as far as this step does not need them directly."""
+        for ref in references:
+            if ref.root == "steps" and ref.path:
+                target = self._sees(str(ref.path[0]))
+                if not self._needs(target):
+                    yield target.path
+            elif ref.root == "previous":
+                before = self._previous()
+                if before is not None:
+                    yield before.path
+
     def _load(self, output: Output) -> Json:
         if output.ref is None:
             return output.value
@@ -207,27 +235,34 @@ class View:
 
     def _names(self, template: Template) -> dict[str, Json]:
         """The values of all that an expression names."""
-        names: dict[str, Json] = {}
+        named: dict[tuple[str, str], None] = {}
         for ref in template.references():
-            if ref.root == "steps" and ref.path:
-                name = str(ref.path[0])
-                target = self._sees(name)
-                whole = self._whole(self._output(target, (), ()))
-                names.setdefault("steps", {})[name] = {"output": whole, "status": target.phase.value}
-            elif ref.root == "previous":
-                names["previous"] = self._previous_value()
-            elif ref.root == "output":
-                names["output"] = self._whole(self._output(self.node, (), ()))
-            elif ref.root not in names:
-                names[ref.root] = self._ambient(ref.root)
+            named[ref.root, str(ref.path[0]) if ref.root == "steps" and ref.path else ""] = None
+        names: dict[str, Json] = {}
+        for (root, name), value in _each(((place, None) for place in named), self._named):
+            if root == "steps":
+                names.setdefault("steps", {})[name] = value
+            else:
+                names[root] = value
         return names
+
+    def _named(self, place: tuple[str, str], _: None) -> Json:
+        root, name = place
+        if root == "steps":
+            target = self._sees(name)
+            return {"output": self._whole(self._output(target, (), ())), "status": target.phase.value}
+        if root == "previous":
+            return self._previous_value()
+        if root == "output":
+            return self._whole(self._output(self.node, (), ()))
+        return self._ambient(root)
 
     def _whole(self, bound: Bound) -> Json:
         value = bound.value
+        outputs = {hole.prior: self.run.nodes[hole.prior].output for hole in bound.holes}
+        loaded = dict(_each(outputs.items(), lambda _, output: self._load(output) if output else None))
         for hole in bound.holes:
-            output = self.run.nodes[hole.prior].output
-            assert output is not None
-            value = filled(value, hole.at, pick(self._load(output), hole.path))
+            value = filled(value, hole.at, pick(loaded[hole.prior], hole.path))
         return value
 
     def _previous_value(self) -> Json:
@@ -237,10 +272,8 @@ class View:
         if before.role is not Role.BLOCK:
             return {"output": self._whole(self._output(before, (), ()))}
         assert before.scope is not None
-        return {
-            name: {"output": self._whole(self._output(self.run.nodes[child_path(before, name)], (), ()))}
-            for name in before.scope.specs
-        }
+        outputs = self._whole(self._output(before, (), ()))
+        return {name: {"output": output} for name, output in outputs.items()}
 
     def _ambient(self, root: str) -> Json:
         if root == "inputs":
@@ -260,9 +293,8 @@ class View:
             if at.index >= 0 and self.run.nodes[at.parent].role is role:
                 return at
             at = self.run.nodes[at.parent]
-        raise NoSuchPath(
-            f"`{self.node.path}` is not inside a {'for_each' if role is Role.EACH else 'repeat'}"
-        )
+        modifier = "for_each" if role is Role.EACH else "repeat"
+        raise NoSuchPath(f"`{self.node.path}` is not inside a {modifier}")
 
     def _previous(self) -> Node | None:
         iteration = self._inside(Role.LOOP)
@@ -290,3 +322,24 @@ def filled(value: Json, at: Path, filling: Json) -> Json:
         container = container[part]
     container[at[-1]] = filling
     return value
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> tuple[Template, Reference | None, tuple[Reference, ...]]:
+    """A text of a plan, the reference that it is if it is just that, and all that it refers to."""
+    template = parse(text)
+    return template, template.reference, template.references()
+
+
+def _each(pairs: Iterable[tuple[K, V]], make: Callable[[K, V], R]) -> list[tuple[K, R]]:
+    """Something made of every pair. Stored values that are missing are all asked for at once."""
+    made: list[tuple[K, R]] = []
+    missing: dict[ArtefactRef, None] = {}
+    for key, value in pairs:
+        try:
+            made.append((key, make(key, value)))
+        except NeedArtefacts as exc:
+            missing.update(dict.fromkeys(exc.refs))
+    if missing:
+        raise NeedArtefacts(missing)
+    return made

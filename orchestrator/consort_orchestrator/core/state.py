@@ -8,6 +8,7 @@ iteration of its `repeat`.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -48,7 +49,7 @@ ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED})
 _STARTS = {Phase.GRANTED, Phase.WAITING, Phase.HELD, Phase.OPEN, Phase.SKIPPED, Phase.DONE, Phase.FAILED}
 LEGAL: dict[Phase, frozenset[Phase]] = {
     Phase.PENDING: frozenset(_STARTS | {Phase.CANCELLED}),
-    Phase.HELD: frozenset({Phase.DONE, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED}),
+    Phase.HELD: frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED}),
     Phase.WAITING: frozenset({Phase.GRANTED, Phase.FAILED, Phase.CANCELLED}),
     Phase.GRANTED: frozenset({Phase.DONE, Phase.FAILED, Phase.BACKOFF, Phase.CANCELLED}),
     Phase.BACKOFF: frozenset({Phase.GRANTED, Phase.WAITING, Phase.FAILED, Phase.CANCELLED}),
@@ -70,10 +71,10 @@ class Role(Enum):
 
 
 class IllegalMove(Exception):
-    """A fact that the state machine does not allow where the run stands."""
+    """A fact that the state machine does not allow where the run stands; it has changed nothing."""
 
-    def __init__(self, path: str, phase: Phase, to: Phase) -> None:
-        super().__init__(f"{path or 'the run'}: {phase.value} cannot become {to.value}")
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path or 'the run'}: {why}")
 
 
 @dataclass(slots=True)
@@ -88,6 +89,8 @@ class Node:
     """which item (from 0) or iteration (from 1) of the parent; -1 for neither"""
     phase: Phase = Phase.PENDING
     why: str = ""
+    needs_ended: int = 0
+    needs_done: int = 0
     # a task
     attempts: int = 0
     counted: int = 0
@@ -99,6 +102,8 @@ class Node:
     failures: dict[str, int] = field(default_factory=dict)
     """failed attempts by agent"""
     declined: frozenset[str] = frozenset()
+    noted: set[tuple[str, float | None, float | None]] = field(default_factory=set)
+    """milestones of the attempt under way"""
     output: Output | None = None
     # a block, `for_each` or `repeat`
     scope: Scope | None = None
@@ -109,6 +114,8 @@ class Node:
     """children that have not ended"""
     lost: int = 0
     """children that failed"""
+    digest: str = field(default="", compare=False)
+    """of all results inside, once it is done and somebody asked"""
 
 
 @dataclass(slots=True)
@@ -143,22 +150,33 @@ class Run:
     """by task: what its token is made from"""
     due: dict[str, float] = field(default_factory=dict)
     """by path: when an attempt is overdue, or the next one is to start"""
+    alarms: list[tuple[float, str]] = field(default_factory=list, compare=False, repr=False)
+    """what `due` ever said, as a heap; what it says no longer is dropped when it comes to the top"""
     waiting: dict[str, str] = field(default_factory=dict)
     """by path: the skill that nobody offers"""
     keys: dict[str, str] = field(default_factory=dict)
     """by step key: the path that does the work"""
-    held: dict[str, list[str]] = field(default_factory=dict)
-    """by path: those that wait for its result because they have its key"""
+    held: dict[str, dict[str, str]] = field(default_factory=dict)
+    """by path: those that wait for its result, with the key that they share"""
     context: dict[str, Kept] = field(default_factory=dict)
     puts: dict[str, PutAnswer] = field(default_factory=dict)
     set_aside: set[int] = field(default_factory=set)
     """stream sequences of foreign messages on the run's log that are on record"""
+    failed: dict[str, str] = field(default_factory=dict)
+    """by task: how an attempt failed, to know a report that is said again"""
+    late: set[str] = field(default_factory=set)
+    """tasks of which a late report is on record"""
     finished: Finished | None = None
 
     @property
     def next_due(self) -> float | None:
         """The earliest instant at which something is to happen without anyone saying anything."""
-        return min(self.due.values()) if self.due else None
+        while self.alarms:
+            at, path = self.alarms[0]
+            if self.due.get(path) == at:
+                return at
+            heapq.heappop(self.alarms)
+        return None
 
     def scope_parent(self, node: Node) -> Node:
         """The block (or the run itself) whose step this instance belongs to."""
@@ -174,6 +192,11 @@ def child_path(scope: Node, name: str) -> str:
     return f"{scope.path}.{name}" if scope.path else name
 
 
+def in_hand(run: Run) -> list[Node]:
+    """The instances whose task an agent should have in hand."""
+    return [node for node in run.nodes.values() if node.phase is Phase.GRANTED]
+
+
 def outstanding(run: Run) -> set[str]:
     """Tasks that agents should have in hand."""
-    return {node.task for node in run.nodes.values() if node.phase is Phase.GRANTED}
+    return {node.task for node in in_hand(run)}

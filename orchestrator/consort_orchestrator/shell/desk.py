@@ -1,8 +1,10 @@
 """One case after another: the loop that turns messages into entries.
 
-Runs proceed concurrently, the messages of one run one batch at a time: whatever
-has arrived for a run when its turn comes is judged together, in one entry. Runs
-are cached while something happens to them and folded again when it does later.
+Runs proceed concurrently, `AT_ONCE` of them, the messages of one run one batch at a
+time: whatever has arrived for a run when its turn comes is judged together, in one
+entry. The others wait in line: under load the line grows, not the time that a
+write takes. Runs are cached while something happens to them and folded again when
+it does later.
 
 The order is always: load, decide, append fenced, do what follows, acknowledge. A
 failure anywhere leaves the messages unacknowledged, and the broker brings them
@@ -15,8 +17,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from consort_bus.artefacts import Artefacts
@@ -44,6 +46,8 @@ from consort_shared.entries import (
 )
 from consort_shared.values import Json
 
+AT_ONCE = 64
+"""Runs that are judged at the same time."""
 CACHED_RUNS = 2000
 IDLE = 30.0
 """Seconds after which a run that nothing happens to leaves the cache."""
@@ -62,8 +66,13 @@ class Case:
 
     id: str
     queue: list[Incoming] = field(default_factory=list)
+    in_hand: set[int] = field(default_factory=set)
+    """where in the inbox the messages stand that are queued or being judged"""
     busy: bool = False
+    """in line, or being judged"""
     run: Run | None = None
+    looked_up: bool = False
+    """whether anything has been tried yet that would tell of earlier entries"""
     tail: int = 0
     timer: float | None = None
     """when the run's timer is known to be set for"""
@@ -95,11 +104,15 @@ class Desk:
         self._dead = dead
         self._now = now
         self._cases: OrderedDict[str, Case] = OrderedDict()
+        self._line: deque[Case] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self.decisions = 0
 
     def take(self, incoming: Incoming) -> None:
-        """Put a message on the desk; returns at once."""
+        """Put a message on the desk; returns at once.
+
+        One that comes again while it is still in hand is passed over: acknowledging it once is enough.
+        """
         run_id = incoming.subject.run
         case = self._cases.get(run_id)
         if case is None:
@@ -107,10 +120,18 @@ class Desk:
             self._evict()
         else:
             self._cases.move_to_end(run_id)
+        place = incoming.delivery.seq
+        if place in case.in_hand:
+            return
+        case.in_hand.add(place)
         case.queue.append(incoming)
         if not case.busy:
             case.busy = True
-            self._spawn(self._work(case))
+            self._line.append(case)
+            if len(self._tasks) < AT_ONCE:
+                task = asyncio.get_running_loop().create_task(self._work())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     async def drained(self) -> None:
         """Wait until nothing is being judged any more."""
@@ -137,19 +158,20 @@ class Desk:
                 return
             del self._cases[case.id]
 
-    def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _work(self, case: Case) -> None:
-        try:
-            while case.queue:
-                batch, case.queue = case.queue, []
-                await self._judge(case, batch)
-                case.touched = self._now()
-        finally:
-            case.busy = False
+    async def _work(self) -> None:
+        """Judge one case after another, until nobody is in line any more."""
+        while self._line:
+            case = self._line.popleft()
+            try:
+                while case.queue:
+                    batch, case.queue = case.queue, []
+                    try:
+                        await self._judge(case, batch)
+                    finally:
+                        case.in_hand.difference_update(incoming.delivery.seq for incoming in batch)
+                    case.touched = self._now()
+            finally:
+                case.busy = False
 
     async def _judge(self, case: Case, batch: list[Incoming]) -> None:
         """Judge a batch to its end. Whatever goes wrong, the messages come again or are set aside."""
@@ -194,7 +216,9 @@ class Desk:
                 log.warning("run %s: a message cannot be set aside now: %s", case.id, refused)
 
     async def _attempt(self, case: Case, batch: Sequence[Incoming]) -> None:
-        run = case.run if case.run is not None else await self._load(case)
+        guessed = not case.looked_up and _seems_new(batch)
+        case.looked_up = True
+        run = case.run or (Run(case.id) if guessed else await self._load(case))
         said: list[Said] = [Said("log", foreign) for foreign in case.foreign]
         refused: list[tuple[Incoming, str]] = []
         causes: list[Cause] = []
@@ -216,6 +240,9 @@ class Desk:
         for message, why in decision.refused:
             if id(message) in by_message and all(by_message[id(message)] is not i for i, _ in refused):
                 refused.append((by_message[id(message)], why))
+        if guessed and not decision.facts:
+            await self._attempt(case, batch)  # no fence would refuse the guess
+            return
         direct = await self._append(case, run, decision, tuple(causes)) if decision.facts else False
         case.run = run
         case.foreign.clear()
@@ -262,11 +289,12 @@ class Desk:
         for incoming, why in refused:
             log.warning("run %s: %s: %s", run.id, incoming.subject, why)
             await self._dead.set_aside(incoming, why)
-        await self._effects.of(run, decision.facts, direct=direct, waited=waited)
-        due = run.next_due
-        if due is not None and (case.timer is None or due < case.timer or case.timer <= self._now()):
-            await self._effects.set_timer(run.id, max(due, self._now()))
-            case.timer = due
+        due, now = run.next_due, self._now()
+        if due is not None and case.timer is not None and now < case.timer <= due:
+            due = None  # it is set for early enough
+        wake_at = None if due is None else max(due, now)
+        await self._effects.of(run, decision.facts, direct=direct, waited=waited, wake_at=wake_at)
+        case.timer = due or case.timer
         if decision.stopped or decision.answers:
             await self._effects.tell(run, decision)
             self._registry.forget_load(agent for agent, _ in decision.stopped)
@@ -294,6 +322,16 @@ class Desk:
         case.timer = None
         for ref in need.refs:
             case.blobs[ref.artefact] = unpack(await self._artefacts.get(ref), ref.media_type)
+
+
+def _seems_new(batch: Sequence[Incoming]) -> bool:
+    """Whether these look like the first words of a run, so that it can be decided on without reading its log.
+
+    Being wrong about it costs one refused append.
+    """
+    return all(
+        incoming.subject.kind == "client" and incoming.delivery.delivered == 1 for incoming in batch
+    )
 
 
 def _addressed(run: Run, facts: tuple[Fact, ...]) -> tuple[tuple[Fact, ...], Granted | None]:

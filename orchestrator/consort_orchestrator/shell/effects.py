@@ -43,12 +43,23 @@ class Effects:
         self._artefacts = artefacts
         self._seal = seal
 
-    async def of(self, run: Run, facts: Sequence[Fact], *, direct: bool, waited: Iterable[str] = ()) -> None:
+    async def of(
+        self,
+        run: Run,
+        facts: Sequence[Fact],
+        *,
+        direct: bool,
+        waited: Iterable[str] = (),
+        wake_at: float | None = None,
+    ) -> None:
         """What an entry's facts imply. `direct`: its one task went out with the entry itself.
 
-        `waited` are the skills that the run waited for before. Raises BusError.
+        `waited` are the skills that the run waited for before; `wake_at` is the instant to set its timer
+        for, if it needs a new one. Raises BusError.
         """
         pending: list[asyncio.Future[PubAck]] = []
+        if wake_at is not None:
+            pending.append(await self._set_timer(run.id, wake_at))
         for fact in facts:
             if isinstance(fact, Granted) and not direct:
                 pending.append(await self._copy(run, fact))
@@ -79,16 +90,6 @@ class Effects:
         """Deliver tasks of entries that granted several, where the delivery is missing. Raises BusError."""
         await _all([await self._copy(run, fact) for fact in granted])
 
-    async def set_timer(self, run: str, at: float) -> None:
-        """Have the run woken at an instant, whatever becomes of this process. Replaces the timer it had."""
-        when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        headers = {
-            SCHEDULE: f"@at {when}",
-            TARGET: str(TimerSubject("fire", run)),
-            "Nats-Schedule-TTL": FIRED_TIMER_TTL,
-        }
-        await self._publisher.publish(str(TimerSubject("set", run)), b"", headers)
-
     async def tell(self, run: Run, decision: Decision) -> None:
         """Orders and answers to agents: not stored, lost if nobody listens, and nothing depends on them."""
         for agent, task in decision.stopped:
@@ -99,6 +100,16 @@ class Effects:
     async def _order(self, agent: str, body: bytes) -> None:
         wrapped = self._seal.order(str(ControlSubject(agent)), body, agent)
         await self._bus.publish(wrapped.subject, wrapped.payload, headers=wrapped.headers)
+
+    async def _set_timer(self, run: str, at: float) -> asyncio.Future[PubAck]:
+        """Have the run woken at an instant, whatever becomes of this process. Replaces the timer it had."""
+        when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        headers = {
+            SCHEDULE: f"@at {when}",
+            TARGET: str(TimerSubject("fire", run)),
+            "Nats-Schedule-TTL": FIRED_TIMER_TTL,
+        }
+        return await self._put(str(TimerSubject("set", run)), b"", headers)
 
     async def _copy(self, run: Run, fact: Granted) -> asyncio.Future[PubAck]:
         full = delivered(run, fact)
@@ -125,6 +136,8 @@ class Effects:
 
 async def _all(pending: Sequence[asyncio.Future[PubAck]]) -> None:
     """Wait for every acknowledgement. What is stored already counts as stored. Raises the first BusError."""
+    if not pending:
+        return
     failed: BaseException | None = None
     for outcome in await asyncio.gather(*pending, return_exceptions=True):
         if isinstance(outcome, BaseException) and not isinstance(outcome, WrongLastSequence):

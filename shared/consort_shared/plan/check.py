@@ -200,9 +200,8 @@ class _Check:
         if skill not in self.skills:
             offered = sorted(self.skills)
             hint = did_you_mean(skill, offered)
-            self._fault(
-                (*path, "skill"), f"no agent offers `{skill}`{hint or ''}; on offer: {listed(offered)}"
-            )
+            known = f"{' On offer:' if hint else '; on offer:'} {listed(offered)}"
+            self._fault((*path, "skill"), f"no agent offers `{skill}`{hint}{known}")
             return
         schema = self.skills[skill].input_schema
         if schema is not None:

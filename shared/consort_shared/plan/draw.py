@@ -21,7 +21,7 @@ __all__ = ["as_mermaid", "as_svg", "as_text"]
 
 def as_text(plan: Plan) -> str:
     """A drawing in lines: the number is the layer, `<-` says what a step needs."""
-    lines = [f"{plan.name} (version {plan.version})"]
+    lines = [f"{shortened(plan.name, 80)} (version {shortened(plan.version, 40)})"]
     if plan.goal or plan.description:
         lines.append(shortened(plan.goal or plan.description, 100))
     if plan.inputs:
@@ -59,13 +59,13 @@ def _line(name: str, step: Step, wide: int) -> str:
     what = step.skill or "block"
     extras = [f"[{text}]" for text in described(step)]
     needs = f"<- {needs_of(step)}" if step.needs else ""
-    title = f"“{step.title}”" if step.title else ""
+    title = f"“{shortened(step.title, 80)}”" if step.title else ""
     return "  ".join(part for part in (f"{name:<{wide}}", what, title, *extras, needs) if part)
 
 
 def as_mermaid(plan: Plan) -> str:
     """A Mermaid flowchart; blocks are subgraphs."""
-    lines = ["flowchart LR", f"  %% {_plain(plan.name)}"]
+    lines = ["flowchart LR", f"  %% {_comment(plan.name)}"]
     lines.extend(_nodes(plan.steps, "s", "  "))
     lines.append("  classDef skill fill:#ffffff,stroke:#475569,color:#0f172a")
     lines.append("  classDef block fill:#f1f5f9,stroke:#64748b,color:#0f172a,stroke-dasharray:5 4")
@@ -94,5 +94,6 @@ def _label(text: str) -> str:
     return "".join(f"#{ord(char)};" if char in '#"<>&`\\{}[]()|;*_' else char for char in shortened(text, 60))
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.replace("%", "").replace("{", "").split())
+def _comment(text: str) -> str:
+    """Text behind `%%`, where braces would start a directive."""
+    return shortened("".join(char for char in text if char not in "%{}"), 80)

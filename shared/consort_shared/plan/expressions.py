@@ -264,7 +264,9 @@ def _compile(source: str) -> Expression:
     except _FAILURES as exc:
         raise ExpressionError(source, _syntax(str(exc))) from exc
     # A name that the tokens did not give away counts as read whole.
-    known = {reference.root for reference in shape.references} | {loop.variable for loop in shape.loops} | TYPES
+    known = (
+        {reference.root for reference in shape.references} | {loop.variable for loop in shape.loops} | TYPES
+    )
     shape.references.extend(Reference(name) for name in program.variables() if name not in known)
     return Expression(source, program, shape, path_of(source))
 

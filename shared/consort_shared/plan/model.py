@@ -63,7 +63,7 @@ class InputSpec(_Part):
 
     @model_validator(mode="after")
     def _default_means_optional(self) -> InputSpec:
-        if "default" in self.model_fields_set:
+        if "default" in self.model_fields_set and "required" not in self.model_fields_set:
             object.__setattr__(self, "required", False)
         return self
 

@@ -41,8 +41,11 @@ def needs_of(step: Step) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Text on one line, with an ellipsis where it is cut."""
-    line = " ".join(text.split())
+    """Text on one line, with an ellipsis where it is cut. What does not print is left out.
+
+    Plans may be written by strangers, and a terminal obeys some of what does not print.
+    """
+    line = "".join(char for char in " ".join(text.split()) if char.isprintable())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

@@ -10,8 +10,8 @@ it is none. Aliases are expanded with a limit on what they may grow to.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from consort_shared.errors import Fault, InvalidInput
@@ -20,7 +20,7 @@ from consort_shared.values import Json
 
 Path = tuple[str | int, ...]
 
-MAX_NODES = 500_000
+MAX_NODES = 300_000
 """Values in one text, with every alias expanded."""
 MAX_LEVELS = 100
 """Levels of mappings and lists."""
@@ -43,9 +43,7 @@ def read_yaml(text: str, source: str) -> Document:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        # Every value is at most two events, so more than these cannot be read anyway.
-        found = islice(yaml.parse(text, Loader=loader), 2 * MAX_NODES + 8)
-        events = [event for event in found if not _is_frame(event)]
+        events = list(_bounded(yaml.parse(text, Loader=loader), source))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -88,9 +86,26 @@ def read_json(text: str, source: str) -> Document:
     return Document(value, seen.lines, faults=seen.faults)
 
 
-def _is_frame(event: Any) -> bool:
-    """Start and end of the stream; those of documents stay, to find a second one."""
-    return type(event).__name__ in {"StreamStartEvent", "StreamEndEvent", "DocumentEndEvent"}
+def _bounded(events: Iterable[Any], source: str) -> Iterator[Any]:
+    """The events within the limits, without the frame around the documents.
+
+    Counting here keeps the parser from going on: its time grows with the square of the depth.
+    """
+    depth = values = 0
+    for event in events:
+        kind = type(event).__name__
+        if kind in {"StreamStartEvent", "StreamEndEvent", "DocumentEndEvent"}:
+            continue
+        if kind in {"SequenceEndEvent", "MappingEndEvent"}:
+            depth -= 1
+        else:
+            values += 1
+            depth += kind in {"SequenceStartEvent", "MappingStartEvent"}
+        if depth > MAX_LEVELS:
+            raise InvalidInput(f"{source}, line {_line(event)}: nested deeper than {MAX_LEVELS} levels")
+        if values > 2 * MAX_NODES:  # keys count here, not in what is read
+            raise InvalidInput(f"{source}: more than {MAX_NODES} values")
+        yield event
 
 
 class _Composer:
@@ -108,6 +123,7 @@ class _Composer:
         self.open: set[str] = set()
         self.resolver = Resolver()
         self.constructor = SafeConstructor()
+        self.read_before: dict[Any, Json] = {}
         self.lines: dict[Path, int] = {}
         self.written: dict[Path, str] = {}
         self.faults: list[Fault] = []
@@ -225,6 +241,13 @@ class _Composer:
         return value
 
     def _plain(self, event: Any) -> Json:
+        """The value of a scalar. The same few stand everywhere in a plan, and reading one is slow."""
+        seen = (event.value, event.tag, event.implicit)
+        if seen not in self.read_before:
+            self.read_before[seen] = self._read_scalar(event)
+        return self.read_before[seen]
+
+    def _read_scalar(self, event: Any) -> Json:
         from yaml.nodes import ScalarNode
 
         tag = event.tag

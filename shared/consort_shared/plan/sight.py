@@ -5,7 +5,8 @@ through others, and those that the blocks around it need; `item` and `index` in
 and below a `for_each`, `iteration` and `previous` in and below a `repeat`. An
 `if` is decided once, before the step's own modifier, so it sees none of the
 modifier's names, nor does `for_each.items`. `repeat.until` sees the steps of its
-block, or `output` of its task, besides `iteration` and `previous`. The plan's `output` sees the steps of the top.
+block, or `output` of its task, and the names of its loop. The plan's `output`
+sees the steps of the top.
 """
 
 from __future__ import annotations

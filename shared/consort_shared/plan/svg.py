@@ -54,7 +54,7 @@ def as_svg(plan: Plan) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}" font-family="{FONT}" role="img">',
-        f"<title>{escape(plan.name)}</title>",
+        f"<title>{escape(shortened(plan.name, 80))}</title>",
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
         f'orient="auto-start-reverse"><path d="M0 0.8 L10 5 L0 9.2 z" fill="{MUTED}"/></marker></defs>',
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
@@ -132,12 +132,7 @@ def _text(x: float, y: float, text: str, kind: str) -> str:
         "skill": f'font-size="12" fill="{LINK}"',
         "note": f'font-size="11.5" fill="{MUTED}"',
     }[kind]
-    return f'<text x="{x:.1f}" y="{y:.1f}" {look}>{_clean(text)}</text>'
-
-
-def _clean(text: str) -> str:
-    """XML text; characters that XML cannot hold are left out."""
-    return escape("".join(char for char in text if char.isprintable()))
+    return f'<text x="{x:.1f}" y="{y:.1f}" {look}>{escape(shortened(text, 200))}</text>'
 
 
 def _paint_arrow(arrow: Arrow, left: float, top: float) -> str:

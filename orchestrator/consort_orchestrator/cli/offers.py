@@ -1,0 +1,143 @@
+"""What agents offer: asked of the agents themselves, or of those that run.
+
+An agent's module is never imported here; a process of its own prints its card.
+Agents are told apart from other installed software by the entry points of group
+`consort.agents`, whose names alone are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from consort_orchestrator.cli.wording import one_line
+from consort_shared.card import AgentCard, Presence
+from consort_shared.errors import InvalidInput
+from consort_shared.plan.check import SkillInfo
+from consort_shared.plan.model import Plan, Step
+
+GROUP = "consort.agents"
+CARD_TIMEOUT = 60.0
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An agent that could be started: what it is called on the command line, and its card."""
+
+    reference: str
+    card: AgentCard
+
+    @property
+    def skills(self) -> set[str]:
+        return {skill.name for skill in self.card.skills}
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An agent that cannot be started, and why."""
+
+    reference: str
+    why: str
+
+
+def installed() -> list[str]:
+    """The names of the installed agents."""
+    return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
+
+
+async def offers_of(references: Sequence[str]) -> tuple[list[Offer], list[Unusable]]:
+    """The cards of agents, each by a process of its own, a few at a time."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(reference: str) -> Offer | Unusable:
+        async with slots:
+            return await _card(reference)
+
+    found = await asyncio.gather(*(ask(reference) for reference in references))
+    offers = [one for one in found if isinstance(one, Offer)]
+    return offers, [one for one in found if isinstance(one, Unusable)]
+
+
+async def offers_required(references: Sequence[str]) -> list[Offer]:
+    """As `offers_of`, of agents that somebody named. Raises InvalidInput when one cannot be used."""
+    offers, unusable = await offers_of(references)
+    if unusable:
+        raise InvalidInput("\n".join(f"agent {one.reference}: {one.why}" for one in unusable))
+    names = [offer.card.name for offer in offers]
+    for name in names:
+        if names.count(name) > 1:
+            both = ", ".join(offer.reference for offer in offers if offer.card.name == name)
+            raise InvalidInput(f"{both} are all named {name!r}; the name of an agent must be its own")
+    return offers
+
+
+async def _card(reference: str) -> Offer | Unusable:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "consort_agents",
+        "--card",
+        "--",
+        reference,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(CARD_TIMEOUT):
+            out, err = await process.communicate()
+    except TimeoutError:
+        return Unusable(reference, f"its card was not there after {CARD_TIMEOUT:.0f} seconds")
+    finally:
+        if process.returncode is None:
+            process.kill()
+    try:
+        told: dict[str, Any] = json.loads(out.splitlines()[-1])
+        if "error" in told:
+            return Unusable(reference, str(told["error"]))
+        return Offer(reference, AgentCard.model_validate(told["card"]))
+    except (ValueError, LookupError, TypeError, ValidationError):
+        lines = err.decode(errors="replace").strip().splitlines()
+        return Unusable(reference, one_line(lines[-1]) if lines else f"ended with code {process.returncode}")
+
+
+def skills_of(cards: Iterable[AgentCard]) -> dict[str, SkillInfo]:
+    """The skills on offer with their schemas; where agents differ, those of the first."""
+    skills: dict[str, SkillInfo] = {}
+    for card in cards:
+        for skill in card.skills:
+            skills.setdefault(skill.name, SkillInfo(skill.input_schema, skill.output_schema))
+    return skills
+
+
+def cards_of(presences: Iterable[Presence]) -> list[AgentCard]:
+    """The cards of running agents, one for each name."""
+    cards: dict[str, AgentCard] = {}
+    for presence in presences:
+        cards.setdefault(presence.card.name, presence.card)
+    return list(cards.values())
+
+
+def skills_needed(plan: Plan) -> set[str]:
+    """The skills that a plan's steps ask for."""
+
+    def within(steps: Mapping[str, Step]) -> Iterable[str]:
+        for step in steps.values():
+            if step.skill is not None:
+                yield step.skill
+            yield from within(step.steps or {})
+
+    return set(within(plan.steps))
+
+
+def chosen(offers: Sequence[Offer], needed: set[str]) -> list[Offer]:
+    """The agents that offer any skill that is needed."""
+    return [offer for offer in offers if offer.skills & needed]

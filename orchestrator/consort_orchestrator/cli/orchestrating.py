@@ -1,0 +1,73 @@
+"""The process of an orchestrator, from its options to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from consort_bus import embedded, topology
+from consort_bus.connection import open_bus
+from consort_bus.credentials import Credentials
+from consort_bus.wire import Wire
+from consort_orchestrator.cli.opening import creds_wanted, local_bus
+from consort_orchestrator.cli.options import Place
+from consort_orchestrator.shell.service import Orchestrator
+from consort_shared.lifeline import hold_on
+from consort_shared.logs import set_up_logging
+
+CONNECT_PATIENCE = 30.0
+"""Seconds to wait for a bus that is just starting."""
+log = logging.getLogger("consort.orchestrator")
+
+
+def serve(place: Place, name: str, log_level: str) -> None:
+    """Run an orchestrator until told to stop. Raises BusError."""
+    set_up_logging(log_level)
+    _run(_serve(place, name))
+
+
+async def _serve(place: Place, name: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    hold_on(lambda: loop.call_soon_threadsafe(stop.set))
+    async with AsyncExitStack() as stack:
+        url, credentials = await _identity(stack, place, name)
+        bus = await stack.enter_async_context(
+            open_bus(url, credentials, client_name=f"orchestrator {name}", patience=CONNECT_PATIENCE)
+        )
+        await topology.require(bus)
+        wire = await stack.enter_async_context(Wire(bus.nc, bus))
+        closed = asyncio.create_task(bus.wait_closed())
+        work = asyncio.create_task(Orchestrator(bus, wire).run(stop))
+        await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
+        if closed.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            raise closed.result()
+        closed.cancel()
+        work.result()
+
+
+async def _identity(stack: AsyncExitStack, place: Place, name: str) -> tuple[str, Credentials]:
+    if place.server is None:
+        server = await stack.enter_async_context(local_bus(place.folder))
+        known = embedded.credentials_for(place.folder, "orchestrator", name)
+        return server.url, known if place.creds is None else Credentials.load(place.creds)
+    if place.creds is None:
+        raise creds_wanted(place, "an orchestrator")
+    return place.server, Credentials.load(place.creds)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:  # not available on every platform
+        asyncio.run(work)
+    else:
+        uvloop.run(work)

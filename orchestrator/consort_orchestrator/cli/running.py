@@ -1,0 +1,216 @@
+"""`consort run`: a plan carried out with everything it needs, in one command.
+
+What is missing is started and stopped again: the bus, an orchestrator, the agents
+whose skills the plan asks for. Where `consort up` is at work in the folder, what
+it keeps running is used; on a bus elsewhere nothing is started at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from consort_bus import embedded
+from consort_bus.client import Client
+from consort_orchestrator.cli import summary
+from consort_orchestrator.cli.ending import DONE, FAILED
+from consort_orchestrator.cli.follow import Picture
+from consort_orchestrator.cli.following import PATIENCE, View, follow, view_for
+from consort_orchestrator.cli.household import Household, is_up
+from consort_orchestrator.cli.inputs import inputs_of
+from consort_orchestrator.cli.offers import (
+    Offer,
+    cards_of,
+    chosen,
+    installed,
+    offers_of,
+    offers_required,
+    skills_needed,
+    skills_of,
+)
+from consort_orchestrator.cli.opening import client_of, local_bus, run_to_end
+from consort_orchestrator.cli.options import (
+    Place,
+    Printer,
+    agents_option,
+    inputs_options,
+    on_the_bus,
+    printing,
+)
+from consort_orchestrator.cli.results import save_results
+from consort_orchestrator.cli.supervise import Supervisor
+from consort_shared.card import AgentCard
+from consort_shared.errors import PlanError
+from consort_shared.ids import new_run_id
+from consort_shared.plan import source
+from consort_shared.plan.check import check
+from consort_shared.plan.model import Plan
+from consort_shared.plan.source import LoadedPlan
+from consort_shared.values import Json
+
+AGENTS_GRACE = 5.0
+"""Seconds that agents started for one run are given for tasks of other runs when it is over."""
+OWN_PATIENCE = 10.0
+"""Seconds after which a run's own orchestrator is said to be late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done."""
+
+    plan: Plan
+    inputs: Mapping[str, Json]
+    run: str
+    place: Place
+
+
+@click.command()
+@click.argument("plan", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
+@inputs_options
+@agents_option("Agents that may take part; by default all that are installed.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Where results go. [.consort/results/RUN]"
+)
+@click.option("--live/--no-live", default=None, help="Redraw the steps in place; by default on a terminal.")
+@on_the_bus
+@printing
+def run(
+    plan: Path,
+    pairs: tuple[str, ...],
+    inputs_file: Path | None,
+    agents: tuple[str, ...],
+    out: Path | None,
+    live: bool | None,
+    place: Place,
+    printer: Printer,
+) -> int:
+    """Carry out PLAN with everything it needs, then stop it all.
+
+    Starts the bus, an orchestrator and the agents whose skills the plan asks for,
+    unless `consort up` keeps them running in the same folder. The run is on the log
+    whatever happens: interrupted, it goes on with the next `consort up`.
+
+    \b
+    Examples:
+      consort run plan.yaml
+      consort run plan.yaml --input topic=tea --input limit=5
+      consort run plan.yaml --inputs inputs.yaml --out results
+      consort run plan.yaml --agents mine.py:agent,writer
+      consort run plan.yaml --json | jq .output
+    """
+    loaded = source.load(plan)
+    _refuse_faults(loaded, None)
+    inputs = inputs_of(loaded.plan, pairs, inputs_file)
+    order = Order(loaded.plan, inputs, new_run_id(), place)
+    view = view_for(printer, live, to_stderr=True)
+    try:
+        return run_to_end(_run(order, loaded, agents, out, view, printer))
+    except KeyboardInterrupt:
+        printer.note(
+            f"run {order.run} is kept if it was handed in: it goes on with `consort up`; "
+            f"`consort cancel {order.run[:12]}` ends it"
+        )
+        raise
+
+
+async def _run(
+    order: Order,
+    loaded: LoadedPlan,
+    agents: Sequence[str],
+    out: Path | None,
+    view: View,
+    printer: Printer,
+) -> int:
+    if order.place.server is not None:
+        async with client_of(order.place) as client:
+            _refuse_faults(loaded, cards_of(await client.agents()))
+            return await _pursue(order, client, view, out, printer, PATIENCE)
+    up = is_up(order.place.folder)
+    there, needed = await _there(order.place), skills_needed(order.plan)
+    relied_on = {skill.name for card in there for skill in card.skills} if up else set()
+    offers = await _offers(agents, needed - relied_on)
+    _refuse_faults(loaded, [*(offer.card for offer in offers), *there])
+    async with (
+        _household(order.place.folder, chosen(offers, needed - relied_on), view, up) as supervisor,
+        client_of(order.place) as client,
+    ):
+        pursuing = asyncio.ensure_future(
+            _pursue(order, client, view, out, printer, PATIENCE if up else OWN_PATIENCE)
+        )
+        try:
+            ends: list[asyncio.Future[Any]] = [pursuing, supervisor.broken]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not pursuing.done():
+                raise supervisor.broken.result()
+        finally:
+            pursuing.cancel()
+            await asyncio.gather(pursuing, return_exceptions=True)
+        return pursuing.result()
+
+
+def _refuse_faults(loaded: LoadedPlan, cards: Sequence[AgentCard] | None) -> None:
+    skills = None if cards is None else skills_of(cards)
+    if faults := check(loaded.plan, skills=skills, lines=loaded.lines):
+        raise PlanError(faults, loaded.source)
+
+
+async def _there(place: Place) -> list[AgentCard]:
+    """The cards of agents that run already on the folder's bus."""
+    if await asyncio.to_thread(embedded.status, place.folder) is None:
+        return []
+    async with client_of(place, looking=False) as client:
+        return cards_of(await client.agents())
+
+
+async def _offers(named: Sequence[str], needed: set[str]) -> list[Offer]:
+    """The agents that could be started. Those that are broken matter only to whoever named them."""
+    if named:
+        return await offers_required(named)
+    if not needed:
+        return []
+    offers, _unusable = await offers_of(installed())
+    return offers
+
+
+@asynccontextmanager
+async def _household(
+    folder: Path, offers: Sequence[Offer], view: View, up: bool
+) -> AsyncIterator[Supervisor]:
+    """Everything that a run needs and nobody else keeps running, while the block lasts."""
+    async with local_bus(folder) as server, Supervisor(server.folder / "logs", view.note) as supervisor:
+        household = Household(folder, server.url)
+        if not up:
+            await supervisor.start(household.orchestrator("main"))
+        for offer in offers:
+            await supervisor.start(household.agent(offer, grace=AGENTS_GRACE))
+        try:
+            yield supervisor
+        finally:
+            await supervisor.stop_named([f"agent-{offer.card.name}" for offer in offers])
+
+
+async def _pursue(
+    order: Order, client: Client, view: View, out: Path | None, printer: Printer, patience: float
+) -> int:
+    """Hand in the run, show it to its end, and tell what became of it."""
+    await client.submit(order.plan, order.inputs, run=order.run)
+    picture = await follow(client, order.run, view, patience=patience)
+    output, files = await collect(client, picture, out or order.place.folder / "results" / order.run)
+    printer.say(summary.as_text(picture, output, files, reference=order.run[:12]))
+    printer.data(summary.as_data(picture, output, files))
+    return DONE if picture.state == "completed" else FAILED
+
+
+async def collect(client: Client, picture: Picture, out: Path) -> tuple[Json, list[Path]]:
+    """A completed run's result, and the files it was written to. Nothing of a run without one."""
+    finished = picture.run.finished
+    if finished is None or finished.state != "completed":
+        return None, []
+    output = await client.outcome(picture.run.id, finished)
+    return output, await save_results(output, out, client.artefacts)

@@ -1,0 +1,180 @@
+"""Handing in runs, stopping them, and fetching what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from consort_bus.client import Client
+from consort_orchestrator.cli import summary
+from consort_orchestrator.cli.ending import DONE, FAILED, TimedOut
+from consort_orchestrator.cli.follow import Picture
+from consort_orchestrator.cli.following import follow, view_for
+from consort_orchestrator.cli.inputs import check_new_id, check_reference, inputs_of
+from consort_orchestrator.cli.opening import client_of, run_to_end
+from consort_orchestrator.cli.options import Place, Printer, as_json, inputs_options, on_the_bus, printing
+from consort_orchestrator.cli.results import save_results
+from consort_shared.entries import Finished
+from consort_shared.ids import is_run_id, new_run_id
+from consort_shared.plan import source
+from consort_shared.plan.model import Plan
+from consort_shared.values import Json
+
+
+@click.command()
+@click.argument("plan", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
+@inputs_options
+@click.option("--goal", default="", help="What the run is for, in words.")
+@click.option("--run", "run_id", metavar="ID", help="A run id of your own making: repeating it does nothing.")
+@click.option("--wait", is_flag=True, help="Show the run until it ends.")
+@on_the_bus
+@printing
+def submit(
+    plan: Path,
+    pairs: tuple[str, ...],
+    inputs_file: Path | None,
+    goal: str,
+    run_id: str | None,
+    wait: bool,
+    place: Place,
+    printer: Printer,
+) -> int:
+    """Hand in PLAN as a run and print its id.
+
+    The run is safe once this returns, whether or not an orchestrator is up: the next
+    one takes it up.
+
+    \b
+    Examples:
+      consort submit plan.yaml --input topic=tea
+      consort submit plan.yaml --wait
+      consort submit plan.yaml --run $(openssl rand -hex 16)
+    """
+    checked = source.load_checked(plan)
+    inputs = inputs_of(checked, pairs, inputs_file)
+    run = check_new_id(run_id) if run_id is not None else new_run_id()
+    return run_to_end(_submit(checked, inputs, goal, run, wait, place, printer))
+
+
+async def _submit(
+    plan: Plan, inputs: dict[str, Json], goal: str, run: str, wait: bool, place: Place, printer: Printer
+) -> int:
+    async with client_of(place, looking=False) as client:
+        await client.submit(plan, inputs, goal=goal, run=run)
+        if not wait:
+            printer.say(run)
+            printer.data({"run": run})
+            return DONE
+        printer.note(f"run {run}")
+        picture = await follow(client, run, view_for(printer, None, to_stderr=True))
+        output = await _output(client, picture)
+        printer.say(summary.as_text(picture, output, [], reference=run[:12]))
+        printer.data(summary.as_data(picture, output, []))
+        return DONE if picture.state == "completed" else FAILED
+
+
+async def _output(client: Client, picture: Picture) -> Json:
+    finished = picture.run.finished
+    if finished is None or finished.state != "completed":
+        return None
+    return await client.outcome(picture.run.id, finished)
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the result's files there.")
+@click.option("--wait", is_flag=True, help="Wait for the run to end.")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than that.")
+@on_the_bus
+@printing
+def result(
+    run: str, out: Path | None, wait: bool, timeout: float | None, place: Place, printer: Printer
+) -> None:
+    """The result of RUN: its id, the beginning of it, or `last`.
+
+    Prints text as it is and everything else as JSON. Ends with 1 if the run failed
+    or was cancelled, and with 4 if it has not ended (in time).
+
+    \b
+    Examples:
+      consort result last
+      consort result last --out results
+      consort result 0194f2 --wait --timeout 60
+    """
+    check_reference(run)
+    run_to_end(_result(run, out, wait or timeout is not None, timeout, place, printer))
+
+
+async def _result(
+    text: str, out: Path | None, wait: bool, timeout: float | None, place: Place, printer: Printer
+) -> None:
+    async with client_of(place) as client:
+        run = await resolved(client, text)
+        output = await _ended(client, run, wait, timeout)
+        files = [] if out is None else await save_results(output, out, client.artefacts)
+        printer.data(output)
+        if files:
+            for file in files:
+                printer.note(str(file))
+        else:
+            printer.say(output if isinstance(output, str) else as_json(output, indent=2))
+
+
+async def _ended(client: Client, run: str, wait: bool, timeout: float | None) -> Json:
+    if wait:
+        try:
+            return await client.result(run, timeout=timeout)
+        except TimeoutError as exc:
+            raise TimedOut(f"run {run} has not ended within {timeout:g} seconds") from exc
+    for logged in reversed(await client.entries(run)):
+        for fact in logged.entry.facts:
+            if isinstance(fact, Finished):
+                return await client.outcome(run, fact)
+    raise TimedOut(f"run {run} has not ended yet; --wait waits for it")
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--why", default="", help="The reason, for whoever reads the log.")
+@on_the_bus
+@printing
+def cancel(run: str, why: str, place: Place, printer: Printer) -> None:
+    """Stop RUN for good; its agents are told to let go of their tasks.
+
+    \b
+    Examples:
+      consort cancel last
+      consort cancel 0194f2 --why "wrong inputs"
+    """
+    check_reference(run)
+    run_to_end(_cancel(run, why, place, printer))
+
+
+async def _cancel(text: str, why: str, place: Place, printer: Printer) -> None:
+    async with client_of(place) as client:
+        run = await resolved(client, text)
+        state = await _state_soon(client, run, why)
+    told = {"asked": "is asked to be cancelled; an orchestrator has yet to do it"}
+    printer.say(f"run {run} {told.get(state, f'is {state}')}")
+    printer.data({"run": run, "state": state})
+
+
+async def _state_soon(client: Client, run: str, why: str) -> str:
+    """Ask for the cancelling, and see whether it is done within a moment."""
+    await client.cancel(run, why)
+    try:
+        async with asyncio.timeout(2):
+            async for logged in client.watch(run):
+                for fact in logged.entry.facts:
+                    if isinstance(fact, Finished):
+                        return fact.state
+    except TimeoutError:
+        return "asked"
+    return "asked"
+
+
+async def resolved(client: Client, text: str) -> str:
+    """The id of a run as people name it. A whole id is taken as it is: the run may be yet to come."""
+    return text if is_run_id(text) else await client.find_run(text)

@@ -1,0 +1,161 @@
+"""Agents come, share the work, go, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from system_kit import System, until
+
+from consort_shared.entries import Granted, Waiting
+
+pytestmark = pytest.mark.slow
+
+
+def many(count: int, pause: float) -> dict[str, Any]:
+    items = [f"i{n}" for n in range(count)]
+    return {
+        "steps": {
+            "all": {
+                "skill": "text.make",
+                "for_each": {"items": items, "in_flight": 16},
+                "with": {"name": "${{ item }}", "pause": pause},
+            }
+        }
+    }
+
+
+async def test_second_process_of_an_agent_shares_the_work_at_once(system: System) -> None:
+    system.orchestrator()
+    first = system.agent("worker", slots=2)
+    run = await system.run(many(40, 0.1))
+    await until(lambda: len(system.marked("make")) >= 4)
+    second = system.agent("worker", slots=2)
+    await system.client.result(run, timeout=60)
+    pids = [int(line.split()[0]) for line in system.marked("make")]
+    assert set(pids) == {first.process.pid, second.process.pid}
+    assert len(await system.accepted_once(run)) == 40
+    assert len(pids) == 40
+
+
+async def test_agents_of_another_name_with_the_skill_share_too(system: System) -> None:
+    system.orchestrator()
+    system.agent("worker")
+    system.agent("other")
+    await until_agents(system, {"worker", "other"})
+    run = await system.run(many(40, 0.02))
+    await system.client.result(run, timeout=60)
+    agents = {fact.agent for fact in await system.facts(run) if isinstance(fact, Granted)}
+    assert agents == {"worker", "other"}
+
+
+async def test_a_run_waits_for_a_missing_agent_and_says_for_what(system: System) -> None:
+    """S8, S84: the run waits, names the skill, and goes on within a second of the agent's coming."""
+    system.orchestrator()
+    agent = system.agent("worker")
+    await until_agents(system, {"worker"})
+    assert agent.stop() == 0
+    run = await system.run(many(1, 0))
+    waiting = await fact_of(system, run, Waiting)
+    assert waiting.skill == "text.make"
+    assert [summary.state for summary in await system.client.runs()] == ["waiting"]
+    system.agent("worker")
+    await until_agents(system, {"worker"})
+    there = time.monotonic()
+    await fact_of(system, run, Granted)
+    assert time.monotonic() - there < 1.0
+    await system.client.result(run, timeout=20)
+
+
+async def test_independent_steps_overlap_and_dependent_ones_do_not(system: System) -> None:
+    """S19: eight pauses of 0.4 s at once take about one; three in sequence take three."""
+    system.orchestrator()
+    system.agent("worker")
+    await until_agents(system, {"worker"})
+    began = time.monotonic()
+    await system.client.result(await system.run(many(8, 0.4)), timeout=20)
+    assert time.monotonic() - began < 1.6
+    chain: dict[str, Any] = {
+        "steps": {
+            "a": {"skill": "text.make", "with": {"name": "a", "pause": 0.2}},
+            "b": {"skill": "text.make", "needs": ["a"], "with": {"name": "b", "pause": 0.2}},
+            "c": {"skill": "text.make", "needs": ["b"], "with": {"name": "c", "pause": 0.2}},
+        }
+    }
+    run = await system.run(chain)
+    await system.client.result(run, timeout=20)
+    starts = {line.split()[2]: float(line.split()[1]) for line in system.marked("make")}
+    assert starts["b"] - starts["a"] >= 0.2
+    assert starts["c"] - starts["b"] >= 0.2
+
+
+async def test_a_hundred_tasks_are_in_flight_at_the_same_time(system: System) -> None:
+    """S105: each of the hundred returns only when all hundred are at work."""
+    system.orchestrator()
+    system.agent("crowd")
+    plan: dict[str, Any] = {
+        "steps": {
+            "meet": {
+                "skill": "meet",
+                "for_each": {"items": list(range(100)), "in_flight": 100},
+                "with": {"count": 100},
+            }
+        }
+    }
+    assert await system.client.result(await system.run(plan), timeout=30) == {"meet": ["met"] * 100}
+
+
+async def test_stopping_the_orchestrator_stops_progress_and_loses_nothing(system: System) -> None:
+    """S4, S42: what agents and clients say while no orchestrator is up is judged when one is."""
+    orchestrator = system.orchestrator()
+    system.agent("worker")
+    plan: dict[str, Any] = {
+        "steps": {
+            "gate": {"skill": "text.gate", "with": {"name": "g"}},
+            "after": {"skill": "text.make", "needs": ["gate"], "with": {"name": "after"}},
+            "told": {"skill": "milestone.tell"},
+        }
+    }
+    run = await system.run(plan)
+    await until(lambda: system.marked("at-g"))
+    assert orchestrator.stop() == 0
+    entries = len(await system.client.entries(run))
+    late = await system.run(many(2, 0))
+    system.let_go("g")
+    await asyncio.sleep(0.3)  # time in which nothing may happen
+    assert len(await system.client.entries(run)) == entries
+    assert not system.marked("make")
+    system.orchestrator()
+    await system.client.result(run, timeout=30)
+    await system.client.result(late, timeout=30)
+    assert {"gate", "after", "told"} == set(await system.accepted_once(run))
+
+
+async def test_draining_an_agent_hands_nothing_back_twice(system: System) -> None:
+    system.orchestrator()
+    first = system.agent("worker", slots=2)
+    run = await system.run(many(12, 0.15))
+    await until(lambda: len(system.marked("make")) >= 3)
+    system.agent("worker", slots=2)
+    assert first.stop() == 0
+    await system.client.result(run, timeout=30)
+    assert len(system.marked("make")) == len(await system.accepted_once(run)) == 12
+
+
+async def until_agents(system: System, names: set[str]) -> None:
+    async with asyncio.timeout(20):
+        while not names <= {presence.card.name for presence in await system.client.agents()}:
+            await asyncio.sleep(0.02)
+
+
+async def fact_of(system: System, run: str, kind: type[Any]) -> Any:
+    async with asyncio.timeout(20):
+        async for logged in system.client.watch(run):
+            for fact in logged.entry.facts:
+                if isinstance(fact, kind):
+                    return fact
+    raise AssertionError(f"no {kind.__name__}")
+
+
