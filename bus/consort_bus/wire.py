@@ -33,6 +33,9 @@ from consort_bus.errors import AccessDenied, BusError, NoAnswer
 
 __all__ = ["ConnectionEvents", "Headers", "NotSent", "TooLarge", "Waiter", "Wire"]
 
+JOINED_BYTES = 128 * 1024
+"""Up to so much, joining what is sent costs less than handing it over piece by piece."""
+
 log = logging.getLogger("consort.bus")
 
 
@@ -236,7 +239,10 @@ class Wire:
         if not held or not nc.is_connected:
             return
         if getattr(nc._transport, "_io_writer", None) is not None:
-            nc._transport.writelines(held)
+            if nc._pending_data_size < JOINED_BYTES:
+                nc._transport.write(b"".join(held))
+            else:
+                nc._transport.writelines(held)
             nc._pending = []
             nc._pending_data_size = 0
         elif nc._flush_queue.empty():  # not a plain socket but a WebSocket: the library's flusher knows how

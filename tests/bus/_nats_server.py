@@ -86,7 +86,7 @@ class Events:
             await callback()
 
 
-async def connect(url: str) -> tuple[Client, Events]:
+async def connect(url: str, ping_seconds: float = 5.0) -> tuple[Client, Events]:
     """A bare connection with the settings that the bus uses, and its events."""
     nc, events = Client(), Events()
 
@@ -96,8 +96,8 @@ async def connect(url: str) -> tuple[Client, Events]:
     await nc.connect(
         url,
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.05,
-        ping_interval=0.3,  # type: ignore[arg-type] # seconds, fractions allowed
+        reconnect_time_wait=0.05,  # type: ignore[arg-type]
+        ping_interval=ping_seconds,  # type: ignore[arg-type] # fractions work
         max_outstanding_pings=2,
         pending_size=-1,
         reconnected_cb=events.reconnected,
@@ -108,4 +108,4 @@ async def connect(url: str) -> tuple[Client, Events]:
 
 async def add_stream(nc: Client, name: str, subjects: str, **options: object) -> None:
     config = api.StreamConfig(name=name, subjects=[subjects], allow_direct=True)
-    await nc.jetstream().add_stream(config, **options)  # type: ignore[arg-type] # passed on to the config
+    await nc.jetstream().add_stream(config, **options)

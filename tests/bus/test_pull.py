@@ -295,20 +295,19 @@ def events_seen(nc: Client) -> bool:
     return bool(nc.is_connected and nc.stats["reconnects"] > 0)
 
 
-async def test_it_goes_on_after_the_server_was_frozen(server: Server) -> None:
-    nc, events = await connect(server.url)
+async def test_it_goes_on_after_the_server_was_frozen(server: Server, stream: Wire) -> None:
+    await add_consumer(stream.nc, "c", ack_wait=1_000_000_000)
+    nc, events = await connect(server.url, ping_seconds=0.2)
     async with Wire(nc, events) as wire:
-        await add_stream(nc, "S", "s.>")
-        await add_consumer(nc, "c", ack_wait=1_000_000_000)
         taken = Taken()
         async with pulling(Pull(wire, "S", "c", taken, batch=8)):
-            await fill(wire, 5)
+            await fill(stream, 5)
             await until(lambda: len(taken) == 5)
             server.freeze()
             await until(lambda: not nc.is_connected)
             server.thaw()
             await until(lambda: events_seen(nc))
-            await fill(wire, 5, start=5)
+            await fill(stream, 5, start=5)
             await until(lambda: set(taken.numbers) == set(range(10)))
     await nc.close()
 

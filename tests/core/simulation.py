@@ -29,6 +29,7 @@ from consort_orchestrator.core import (
     World,
     apply,
     decide,
+    fold,
     outstanding,
 )
 from consort_orchestrator.core.handoff import delivered
@@ -243,6 +244,8 @@ class Simulation:
             if facts:
                 self.append(desk, run, facts)
                 self.crash()
+            if self.rng.random() < 0.1:
+                self.say_again(said, world)
             self.follow(desk, run, facts)
             self.crash()
             for letter in batch:
@@ -251,12 +254,14 @@ class Simulation:
             return
         raise AssertionError("no entry in 20 attempts")
 
+    def say_again(self, said: list[Said], world: World) -> None:
+        """Judging the same messages again has to change nothing. The log is read from its first entry."""
+        run = fold(Run(RUN), self.log)
+        same(run, self.folded)
+        assert self.bug or not decide(run, said, world).facts, "said again, decided again"
+
     def load(self, desk: Desk) -> Run:
-        run = Run(RUN)
-        for entry, digest in self.log:
-            for fact in entry.facts:
-                apply(run, fact, entry.at)
-            run.n, run.chain = entry.n, digest
+        run = fold(Run(RUN), self.log)
         desk.tail = len(self.log)
         desk.timer = None
         tasks = outstanding(run)
@@ -356,7 +361,7 @@ class Simulation:
         sender = f"agent.{granted.agent}"
         if self.chance(0.1):
             self.send(Said(sender, Progress(task=granted.task, instance=instance, text="half", done=1, total=2)))
-        if self.chance(0.04) and len(self.candidates(granted.skill)) > 1 and granted.agent != "ann":
+        if self.chance(0.05):
             self.report(granted, instance, Declined(why="busy"))
             return
         if self.chance(0.08):

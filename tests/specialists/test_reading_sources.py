@@ -97,7 +97,7 @@ def test_long_tables_are_cut_with_a_note(folder: MakeFolder, monkeypatch: pytest
 def test_facts_stay_small_however_much_there_is(folder: MakeFolder) -> None:
     rows = "".join(f"name {n},{n},{n * 7}\n" for n in range(MAX_CELLS // 3))
     facts = gather_facts(folder({"a.csv": "name,amount,other\n" + rows}), "")
-    assert len(facts.model_dump_json()) < 1_500_000
+    assert len(facts.model_dump_json()) < 1_000_000
 
 
 def test_json_lists_of_objects_are_tables_and_other_json_is_text(folder: MakeFolder) -> None:

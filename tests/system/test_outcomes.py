@@ -8,8 +8,12 @@ import pytest
 from system_kit import System, until
 from test_sharing import fact_of
 
+from consort_bus import embedded
 from consort_bus.artefacts import ArtefactCorrupt
-from consort_bus.subjects import artefact_chunks
+from consort_bus.connection import open_bus
+from consort_bus.reading import last
+from consort_bus.subjects import ARTEFACTS, artefact_chunks
+from consort_bus.wire import Wire
 from consort_shared.entries import Failure, Granted, Noted, Refused
 from consort_shared.errors import RunCancelled, RunFailed
 from consort_shared.values import ArtefactRef
@@ -98,14 +102,13 @@ async def test_a_hundred_megabytes_pass_from_agent_to_agent_and_damage_is_notice
     result = await system.client.result(await system.run(plan), timeout=60)
     assert result["size"] == size
     ref = ArtefactRef.model_validate(result["blob"])
-    from consort_bus import embedded
-    from consort_bus.connection import open_bus
-
     role, name = ref.writer.split(".")
     subject = artefact_chunks(role, name, ref.artefact).replace("*", "3")
     creds = embedded.credentials_for(system.folder, "provisioner", "setup")
-    async with open_bus(system.url, creds) as bus:
-        await bus.request(subject, b"damaged")
+    async with open_bus(system.url, creds) as bus, Wire(bus.nc, bus) as wire:
+        stored = await last(wire, ARTEFACTS, subject)
+        assert stored is not None
+        await bus.request(subject, b"\xff" + stored.data[1:], headers=stored.headers)
     with pytest.raises(ArtefactCorrupt, match=ref.artefact):
         await system.client.artefacts.get(ref)
 

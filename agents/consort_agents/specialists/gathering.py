@@ -15,7 +15,7 @@ from consort_agents.specialists.passages import passages_of, relevant, rows_as_p
 from consort_agents.specialists.sources import Sources, SourceTable, read_folder
 from consort_agents.specialists.tables import profile, unread
 
-MAX_CELLS = 60_000
+MAX_CELLS = 36_000
 """Cells kept over all tables; of larger tables the first rows are kept, with a note."""
 MOST_PASSAGES = 12
 _MOST_CAVEATS = 6

@@ -16,13 +16,14 @@ from consort_orchestrator.core.decide import (
     World,
     decide,
 )
-from consort_orchestrator.core.state import LEGAL, Node, Phase, Role, Run, outstanding
+from consort_orchestrator.core.state import LEGAL, IllegalMove, Node, Phase, Role, Run, outstanding
 
 __all__ = [
     "LEGAL",
     "Candidate",
     "Decision",
     "Foreign",
+    "IllegalMove",
     "NeedArtefacts",
     "Node",
     "Phase",

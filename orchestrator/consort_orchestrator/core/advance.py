@@ -83,13 +83,11 @@ class Advance:
                 self._after_iteration(node, parent)
 
     def wake(self) -> None:
-        """Look again at steps that wait for an agent, and start attempts whose wait is over."""
-        for path in list(self.run.waiting):
-            self.grant(self.run.nodes[path])
-        for path, due in list(self.run.due.items()):
-            node = self.run.nodes[path]
-            if node.phase is Phase.BACKOFF and due <= self.world.now:
-                self.grant(node)
+        """Look again at steps that wait for an agent."""
+        offered = {skill: bool(self.world.candidates(skill)) for skill in set(self.run.waiting.values())}
+        for path, skill in list(self.run.waiting.items()):
+            if offered[skill]:
+                self.grant(self.run.nodes[path])
         self.settle()
 
     # --- scopes
@@ -296,8 +294,9 @@ class Advance:
             if key is None:
                 return
             choice = choose(node, self.world.candidates(step.skill), self._given)
-            if choice.agent is None:
-                self._no_agent(node, step.skill, key, choice.why)
+            if choice is None:
+                if node.phase is not Phase.WAITING:
+                    self.emit(Waiting(path=node.path, skill=step.skill, key=key))
                 return
             inputs = view.inputs(step.with_)
             handoff = hand_off(self.run, node, inputs.holes, inputs.sources)
@@ -323,12 +322,6 @@ class Advance:
         )
         self._grants += 1
         self._given[choice.agent] += 1
-
-    def _no_agent(self, node: Node, skill: str, key: str, why: str) -> None:
-        if why:
-            self._fail(node, why)
-        elif node.phase is not Phase.WAITING:
-            self.emit(Waiting(path=node.path, skill=skill, key=key))
 
     def _key(self, node: Node, view: View) -> str | None:
         """The step's key, empty when it has none; None when another step has done or is doing the work."""

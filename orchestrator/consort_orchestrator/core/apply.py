@@ -39,6 +39,9 @@ from consort_shared.plan.scopes import size_and_depth
 SPARE_ALARMS = 256
 """How many outdated alarms may pile up before they are cleared out."""
 
+DECLINED = "declined"
+"""The kind of failure that is an agent's no; the first of an agent does not count against the retry limit."""
+
 _END = {"completed": Phase.DONE, "failed": Phase.FAILED, "cancelled": Phase.CANCELLED}
 
 
@@ -306,11 +309,11 @@ def _failure(run: Run, fact: Failure) -> None:
         node.noted.clear()
     node.trouble = trouble
     run.failed[fact.task] = trouble
+    if fact.kind == DECLINED:
+        node.declined = node.declined | {fact.agent}
     if fact.counts:
         node.counted += 1
         node.failures[fact.agent] = node.failures.get(fact.agent, 0) + 1
-    else:
-        node.declined = node.declined | {fact.agent}
 
 
 def _shared(run: Run, fact: Shared) -> None:

@@ -1,10 +1,9 @@
 """Which agent gets a task.
 
 Steps ask for skills, never for agents. Candidates are the live agents that offer
-the skill. One that declined the step is never asked again for it; one that failed
-twice at it is left out while there is another. Among the rest the one with the
-most room wins; ties go by name, so that two orchestrators that see the same
-choose the same.
+the skill. One that declined the step or failed twice at it is left out while
+there is another. Among the rest the one with the most room wins; ties go by name,
+so that two orchestrators that see the same choose the same.
 """
 
 from __future__ import annotations
@@ -28,22 +27,25 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The agent chosen and why; no agent when nobody is there; refused when all who are there declined."""
+    """The agent chosen and why."""
 
-    agent: str | None
+    agent: str
     why: str
 
 
-def choose(node: Node, candidates: Sequence[Candidate], given: Mapping[str, int]) -> Choice:
-    """One agent for one attempt; `given` counts by agent the tasks that this decision gave out already."""
-    if len(candidates) == 1 and not node.declined:
+def choose(node: Node, candidates: Sequence[Candidate], given: Mapping[str, int]) -> Choice | None:
+    """One agent for one attempt, None when there is none.
+
+    `given` counts by agent the tasks that this decision gave out already.
+    """
+    if not candidates:
+        return None
+    if len(candidates) == 1:
         return Choice(candidates[0].name, "only candidate")
-    willing = [c for c in candidates if c.name not in node.declined]
-    if not willing:
-        return Choice(None, "declined by all" if candidates else "")
+    willing = [c for c in candidates if c.name not in node.declined] or candidates
     fresh = [c for c in willing if node.failures.get(c.name, 0) < FAILURES_BEFORE_ANOTHER] or willing
     best = min(fresh, key=lambda c: (node.failures.get(c.name, 0), _fullness(c, given), c.name))
-    why = f"least loaded of {len(candidates)}" if len(candidates) > 1 else "only candidate"
+    why = f"least loaded of {len(candidates)}"
     if len(fresh) < len(candidates):
         why += f", {len(candidates) - len(fresh)} left out after failing or declining"
     return Choice(best.name, why)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from consort_orchestrator.core.advance import Advance, World
+from consort_orchestrator.core.apply import DECLINED
 from consort_orchestrator.core.assign import Candidate
 from consort_orchestrator.core.resolve import NeedArtefacts
 from consort_orchestrator.core.state import Node, Phase, Run
@@ -35,7 +36,6 @@ from consort_shared.messages import (
 from consort_shared.plan.check import check, check_inputs
 
 CONFLICT = "context-conflict"
-DECLINED = "declined"
 
 __all__ = ["Candidate", "Decision", "NeedArtefacts", "Said", "World", "decide"]
 
@@ -91,6 +91,8 @@ def decide(run: Run, messages: Sequence[Said], world: World) -> Decision:
         going.settle()
     if run.finished is None:
         _overdue(going)
+    if run.waiting:
+        going.wake()
     decision.facts = tuple(going.facts)
     decision.stopped = going.stopped
     return decision
@@ -117,8 +119,7 @@ def _judge(going: Advance, decision: Decision, said: Said) -> None:
             else:
                 decision.refused.append((said, "there is no such run"))
         case Wake():
-            if run.finished is None and run.plan is not None:
-                going.wake()
+            pass  # whatever it is about is looked at after every message
         case Report():
             _report(going, decision, said, message)
         case Progress():
@@ -210,7 +211,8 @@ def _report(going: Advance, decision: Decision, said: Said, report: Report) -> N
         case Failed():
             _attempt_failed(going, node, outcome.kind, outcome.message, retry=outcome.retry)
         case Declined():
-            _attempt_failed(going, node, DECLINED, outcome.why, retry=True, counts=False)
+            again = node.agent in node.declined
+            _attempt_failed(going, node, DECLINED, outcome.why, retry=True, counts=again)
         case _:
             assert_never(outcome)
 
@@ -261,12 +263,14 @@ def _said_before(run: Run, node: Node, report: Report) -> bool:
 def _attempt_failed(
     going: Advance, node: Node, kind: str, message: str, *, retry: bool, counts: bool = True
 ) -> None:
-    """Decide whether another attempt follows, and when."""
+    """Decide whether another attempt follows, and when: at once when an agent declined and there is another."""
     assert node.spec is not None
     rule = node.spec.step.retry
     counted = node.counted + counts
     again = retry and counted < rule.attempts
-    wait = min(rule.wait * rule.factor ** max(counted - 1, 0), rule.longest) if counts else 0.0
+    wait = min(rule.wait * rule.factor ** max(counted - 1, 0), rule.longest)
+    if not counts and _has_another(going, node):
+        wait = 0.0
     going_on = going.world.now + wait if again else None
     path = node.path
     failure = Failure(
@@ -284,6 +288,13 @@ def _attempt_failed(
     going.emit(failure)
     if wait == 0:
         going.grant(node)
+
+
+def _has_another(going: Advance, node: Node) -> bool:
+    assert node.spec is not None
+    assert node.spec.step.skill is not None
+    asked = node.declined | {node.agent}
+    return any(candidate.name not in asked for candidate in going.world.candidates(node.spec.step.skill))
 
 
 def _overdue(going: Advance) -> None:

@@ -1,0 +1,83 @@
+"""The core in a world in which everything goes wrong: see `simulation` for the world, `auditor` for the rules."""
+
+from __future__ import annotations
+
+import pytest
+from auditor import Auditor
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from plans import plans
+from simulation import RUN, Simulation, same
+
+from consort_orchestrator.core import IllegalMove, Run, fold
+from consort_shared.codec import JSON, decode, encode
+from consort_shared.entries import entry_adapter
+from consort_shared.plan.check import check
+from consort_shared.plan.model import Plan
+
+QUIET = settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(6))
+def test_any_plan_any_faults(block: int) -> None:
+    for seed in range(block * 100, block * 100 + 100):
+        try:
+            Simulation(seed).go()
+        except Exception as exc:
+            raise AssertionError(f"seed {seed}") from exc
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(4))
+def test_the_same_result_with_and_without_faults(block: int) -> None:
+    for seed in range(block * 100, block * 100 + 100):
+        try:
+            disturbed = Simulation(seed, calm=True).go()
+            undisturbed = Simulation(seed, calm=True, faults=False).go()
+        except Exception as exc:
+            raise AssertionError(f"seed {seed}") from exc
+        assert disturbed.result() == undisturbed.result(), f"seed {seed}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", ["no attempt check", "no fence", "no dedupe", "stale"])
+def test_seeded_defects_are_found(bug: str) -> None:
+    """`stale`: nothing to write was decided on a stale run, and the message counted as dealt with."""
+    for seed in range(400):
+        try:
+            Simulation(seed, calm=seed % 2 == 0, bug=bug).go()
+        except (AssertionError, IllegalMove):
+            return
+    raise AssertionError(f"`{bug}` was not found")
+
+
+@QUIET
+@given(plans(), st.integers(0, 2**32))
+def test_drawn_plans_survive(plan: Plan, seed: int) -> None:
+    assert check(plan) == []
+    simulation = Simulation(seed, plan=plan).go()
+    again = Auditor()
+    again.reported = simulation.auditor.reported
+    run = Run(RUN)
+    for entry, digest in simulation.log:
+        in_json = decode(entry_adapter, entry.model_dump_json(by_alias=True, exclude_unset=True).encode(), JSON)
+        assert encode(in_json) == encode(entry)
+        again.take(in_json)
+        fold(run, [(in_json, digest)])
+    same(run, simulation.folded)
+
+
+@QUIET
+@given(plans(calm=True), st.integers(0, 2**32))
+def test_drawn_calm_plans_end_the_same(plan: Plan, seed: int) -> None:
+    assert check(plan) == []
+    disturbed = Simulation(seed, plan=plan, calm=True).go()
+    undisturbed = Simulation(seed + 1, plan=plan, calm=True, faults=False).go()
+    assert disturbed.result() == undisturbed.result()
