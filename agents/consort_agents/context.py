@@ -7,18 +7,18 @@ the bus; a skill called directly in a test can be given one made by `Context.off
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-
-import structlog
 
 from consort_shared.entries import HandOff
 from consort_shared.messages import PutAnswer
 from consort_shared.values import ArtefactRef, Json, bytes_digest
 
 T = TypeVar("T")
+_offline_log = logging.LoggerAdapter(logging.getLogger("consort.skill"), {})
 
 
 class Store(Protocol):
@@ -117,7 +117,7 @@ class Context:
     """why the attempt before this one failed, empty for the first"""
     deadline: float = 0.0
     """seconds since 1970; a result that comes later does not count"""
-    log: Any = field(default_factory=structlog.get_logger)
+    log: logging.LoggerAdapter[logging.Logger] = field(default_factory=lambda: _offline_log)
     writes: list[Noted] = field(default_factory=list)
     progress_to: Callable[[str, float | None, float | None], None] | None = None
     milestone_to: Callable[[str, float | None, float | None], Any] | None = None

@@ -40,7 +40,7 @@ async def perform(skill: Skill, task: Task, context: Context, store: Store, pool
     except Decline as exc:
         return Declined(why=str(exc)[:_LONGEST_MESSAGE])
     except Exception as exc:  # user code: whatever it raises is the outcome
-        context.log.warning("skill raised", skill=skill.card.name, exc_info=exc)
+        context.log.warning("%s raised %s", skill.card.name, type(exc).__name__, exc_info=exc)
         return Failed(kind="exception", message=f"{type(exc).__name__}: {exc}"[:_LONGEST_MESSAGE])
     return await _done(skill, value, context, store)
 

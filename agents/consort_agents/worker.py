@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
 from pydantic import TypeAdapter
 
 from consort_agents.context import Artefacts as ContextArtefacts
@@ -51,6 +50,7 @@ ANNOUNCE_AGAIN = (0.2, 5.0)
 """Seconds between announcements nobody answers: the first and the longest pause."""
 
 log = logging.getLogger("consort.agent")
+_skill_log = logging.getLogger("consort.skill")
 _welcome: TypeAdapter[Welcome] = TypeAdapter(Welcome)
 
 
@@ -242,7 +242,7 @@ class Worker:
             values=task.values,
             trouble=granted.trouble,
             deadline=granted.deadline,
-            log=_Log(task),
+            log=_logger(task),
             progress_to=self._speaker.progress_of(task),
             milestone_to=self._speaker.milestone_of(task),
             put_to=self._speaker.put_of(task),
@@ -282,19 +282,7 @@ class Worker:
         await asyncio.gather(*left, return_exceptions=True)
 
 
-class _Log:
-    """A logger bound to a task, made only when something is logged."""
-
-    __slots__ = ("_bound", "_task")
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._bound: structlog.typing.FilteringBoundLogger | None = None
-
-    def __getattr__(self, name: str) -> object:
-        if self._bound is None:
-            granted = self._task.granted
-            self._bound = structlog.get_logger("consort.skill").bind(
-                run=self._task.run, task=granted.task, step=granted.path, skill=granted.skill
-            )
-        return getattr(self._bound, name)
+def _logger(task: Task) -> logging.LoggerAdapter[logging.Logger]:
+    granted = task.granted
+    about = {"run": task.run, "task": granted.task, "step": granted.path, "skill": granted.skill}
+    return logging.LoggerAdapter(_skill_log, about)

@@ -6,6 +6,7 @@ away, and also hears appends that the server then refused.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from consort_bus.connection import Bus
+from consort_bus.errors import NoAnswer
+
+log = logging.getLogger("consort.bus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,19 @@ class Heard:
 async def listening(
     bus: Bus, subject: str, heard: Callable[[Heard], Awaitable[None]], *, queue: str = ""
 ) -> AsyncIterator[None]:
-    """Call `heard` for each message on a subject while the block lasts; with a queue, one of its members gets each."""
+    """Call `heard` for each message on a subject while the block lasts; with a queue, one of its members gets each.
+
+    While the bus is away it listens as soon as it is back.
+    """
 
     async def on_message(msg: Msg) -> None:
         await heard(Heard(msg.subject, msg.data, msg.headers or {}, msg.reply))
 
     subscription = await bus.nc.subscribe(subject, queue=queue, cb=on_message)
-    await bus.barrier()
+    try:
+        await bus.barrier()
+    except NoAnswer as exc:
+        log.debug("listening on %s from the next reconnect on: %s", subject, exc)
     try:
         yield
     finally:

@@ -66,7 +66,11 @@ def pick(value: Json, path: Sequence[str | int]) -> Json:
     """The part of a value that a path names. Raises NoSuchPath."""
     for at, part in enumerate(path):
         try:
-            if isinstance(value, Mapping) or (isinstance(value, list) and isinstance(part, int)):
+            if isinstance(value, list):
+                if not isinstance(part, int):
+                    raise KeyError(part)
+                value = value[part]
+            elif isinstance(value, Mapping):
                 value = value[part]
             else:
                 raise KeyError(part)

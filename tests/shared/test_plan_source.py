@@ -13,7 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from consort_shared.errors import InvalidInput, PlanError
-from consort_shared.plan import load, load_checked, loads, schema
+from consort_shared.plan import load, load_checked, loads
+from consort_shared.plan.schema import schema
 from consort_shared.plan.source import MAX_BYTES
 
 EXAMPLE = """\

@@ -52,7 +52,7 @@ def write(request: WriteRequest, ctx: Context) -> Written:
     material = Material(request.facts, request.trends, request.coverage, pictures)
     written = write_report(material, request.draft, request.problems or ())
     if written.changes:
-        ctx.log.info("draft mended", changes=len(written.changes))
+        ctx.log.info("the draft is mended, %d changes", len(written.changes))
     shown = [c.artefact for c in request.charts if f"]({c.artefact.name})" in written.markdown]
     return Written(
         report=written.markdown, artefacts=shown, summary=key_figures(material), changes=list(written.changes)

@@ -82,7 +82,9 @@ class ForEach(_Part):
 
     items: Json = Field(description="a list, or an expression that gives one")
     in_flight: int = Field(default=16, ge=1, le=10_000)
-    tolerate: int = Field(default=0, ge=0, description="failed items that do not fail the step; their output is null")
+    tolerate: int = Field(
+        default=0, ge=0, description="failed items that do not fail the step; their output is null"
+    )
 
 
 class Repeat(_Part):
@@ -91,7 +93,8 @@ class Repeat(_Part):
     until: str
     max: int = Field(ge=1, le=1000)
     exhausted: Literal["fail", "accept"] = Field(
-        default="fail", description="what becomes of the step when the bound is reached: it fails, or the last result stands"
+        default="fail",
+        description="when the bound is reached the step fails, or its last result stands",
     )
 
 
@@ -151,7 +154,11 @@ class Plan(_Part):
     name: str = Field(min_length=1, max_length=80)
     version: str = "1"
     description: str = ""
-    goal: str = Field(default="", description="what the run is for, in words; expressions are not evaluated here")
+    goal: str = Field(
+        default="", description="what the run is for, in words; expressions are not evaluated here"
+    )
     inputs: dict[Name, InputSpec] = Field(default_factory=dict)
     steps: dict[Name, Step] = Field(min_length=1)
-    output: Json = Field(default=None, description="the run's result; null means the outputs of the steps nobody needs")
+    output: Json = Field(
+        default=None, description="the run's result; null means the outputs of the steps nobody needs"
+    )
