@@ -69,11 +69,11 @@ class Speaker:
         return milestone
 
     def progress_of(self, task: Task) -> Callable[[str, float | None, float | None], None]:
-        subject = str(LiveSubject(task.run, task.granted.agent, task.granted.task))
         loop = asyncio.get_running_loop()
 
         def progress(text: str, done: float | None, total: float | None) -> None:
             told = {"step": task.granted.path, "text": text[:PROGRESS_LIMIT], "done": done, "total": total}
+            subject = str(LiveSubject(task.run, task.granted.agent, task.granted.task))
             loop.call_soon_threadsafe(self._whisper, subject, json.dumps(told).encode())
 
         return progress

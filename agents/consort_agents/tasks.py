@@ -90,7 +90,7 @@ async def _filled(granted: Granted, outputs: Mapping[str, Output | None], store:
     stored = [
         (path, out.ref) for path in wanted if (out := outputs[path]) is not None and out.ref is not None
     ]
-    fetched = await asyncio.gather(*(store.get(ref) for _, ref in stored))
+    fetched = await asyncio.gather(*(store.get(ref) for _, ref in stored)) if stored else []
     for (path, _), raw in zip(stored, fetched, strict=True):
         values[path] = unpack(raw)
     root: Json = granted.inputs

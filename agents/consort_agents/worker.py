@@ -85,6 +85,7 @@ class Worker:
         self._opening: set[asyncio.Task[None]] = set()
         self._pool = ThreadPoolExecutor(self.card.slots, thread_name_prefix=self.card.name)
         self._pull: Pull | None = None
+        self._freed = 0
         self._started = time.time()
         self.done = 0
 
@@ -216,8 +217,14 @@ class Worker:
         finally:
             if key is not None:
                 del self._in_hand[key]
-            if self._pull is not None:
-                self._pull.release(1)
+            self._free()
+
+    def _free(self) -> None:
+        """One task less in hand. More are asked for once as many could be had as have been asked for already."""
+        self._freed += 1
+        if self._pull is not None and self._freed >= self.card.slots - self._pull.held:
+            self._pull.release(self._freed)
+            self._freed = 0
 
     async def _work(self, task: Task) -> None:
         began = time.monotonic()

@@ -17,13 +17,13 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from consort_bus.append import ENTRY_HEADER as ENTRY_ID
 from consort_shared import seal
 from consort_shared.codec import MSGPACK
 from consort_shared.errors import DecodeError
 from consort_shared.ids import traceparent
 from consort_shared.values import INLINE_LIMIT, ArtefactRef
 
-ENTRY_ID = "Consort-Entry"
 CODE = "Consort-Mac"
 AGENT_CODE = "Consort-Agent-Mac"
 TOKEN = "Consort-Token"  # noqa: S105 # the name of a header
@@ -35,6 +35,8 @@ FORWARDED = "Nats-Stream"
 """The server puts this on what it forwards from a stream as a reply; no message of ours bears it when stored."""
 
 VERSION = "1"
+
+_trace_of = lru_cache(maxsize=4096)(traceparent)
 
 
 class Store(Protocol):
@@ -97,7 +99,7 @@ class OrchestratorSeal:
     ) -> Wrapped:
         """An entry, provably an orchestrator's."""
         headers[ENTRY_ID] = entry_id
-        headers[TRACE] = traceparent(run)
+        headers[TRACE] = _trace_of(run)
         headers[CODE] = seal.code(self._log, subject, covered(payload, headers))
         return Wrapped(subject, payload, headers)
 
@@ -176,7 +178,7 @@ class AgentSeal:
         self, subject: str, payload: bytes, headers: dict[str, str], run: str, token: bytes
     ) -> Wrapped:
         """A report that proves who speaks, and that they received the attempt."""
-        headers[TRACE] = traceparent(run)
+        headers[TRACE] = _trace_of(run)
         headers[CODE] = seal.code(seal.report_key(self._key, token), subject, covered(payload, headers))
         return Wrapped(subject, payload, headers)
 

@@ -9,7 +9,7 @@ if it does not fit; the refusal keeps the bytes.
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -29,9 +29,15 @@ class Tagged(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    tag: ClassVar[str]
+    """the name of that field, which is the first"""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        cls.tag = next(iter(cls.model_fields))
 
     def model_post_init(self, context: Any, /) -> None:
-        self.__pydantic_fields_set__.add(next(iter(type(self).model_fields)))
+        self.__pydantic_fields_set__.add(self.tag)
 
 
 def encode(model: BaseModel) -> bytes:
@@ -65,7 +71,8 @@ def decode(adapter: TypeAdapter[T], raw: bytes, content_type: str | None = None)
     """Bytes to a model. Raises DecodeError with every field that does not fit."""
     value = unpack(raw, content_type)
     try:
-        return adapter.validate_python(value)
+        valid: T = adapter.validator.validate_python(value)
+        return valid
     except ValidationError as exc:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'message'}: {e['msg']}"

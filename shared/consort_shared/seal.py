@@ -46,7 +46,9 @@ def attempt_token(key: bytes, run: str, task: str, nonce: str) -> bytes:
 def mask(key: bytes, run: str, task: str, nonce: str, token: bytes) -> bytes:
     """Lock or unlock a token for one agent: exclusive-or with a pad that is used once."""
     pad = blake2b(f"token {run} {task} {nonce}".encode(), key=key, digest_size=_TOKEN).digest()
-    return bytes(a ^ b for a, b in zip(pad, token, strict=True))
+    if len(token) != _TOKEN:
+        raise ValueError(f"a token has {_TOKEN} bytes, not {len(token)}")
+    return (int.from_bytes(pad) ^ int.from_bytes(token)).to_bytes(_TOKEN)
 
 
 def token_hash(token: bytes) -> str:

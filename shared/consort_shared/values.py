@@ -23,6 +23,8 @@ Json: TypeAlias = Any
 STORED = "$stored"
 """In a run's result: the only key of an object that stands for a stored value, whose reference it holds."""
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 INLINE_LIMIT = 64 * 1024
 """Bytes of canonical JSON up to which a value travels inside a message."""
 
@@ -44,9 +46,7 @@ def canonical(value: Json) -> bytes:
 
     Raises ValueError for NaN and infinities, TypeError for what is not JSON.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _canonical.encode(value).encode()
 
 
 def digest(value: Json) -> str:

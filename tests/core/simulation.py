@@ -230,17 +230,16 @@ class Simulation:
             try:
                 decision = decide(run, said, world)
             except NeedArtefacts as need:
-                assert any(ref.artefact not in desk.blobs for ref in need.refs)
                 desk.blobs.update({ref.artefact: self.blobs[ref.artefact] for ref in need.refs})
                 continue
             facts = (*decision.facts, *self.repeated(run, batch))
             if facts:
                 self.crash()
-            if desk.tail != len(self.log) and (facts or self.bug != "stale"):
-                # Nothing to write is a decision too: it counts only if made on all that there is.
-                if self.bug != "no fence":
-                    desk.forget()
-                    continue
+            # Nothing to write is a decision too: it counts only if made on all that there is.
+            checked = self.bug != "no fence" and (facts or self.bug != "stale")
+            if checked and desk.tail != len(self.log):
+                desk.forget()
+                continue
             if facts:
                 self.append(desk, run, facts)
                 self.crash()
@@ -360,7 +359,9 @@ class Simulation:
         instance = f"i{self.count}"
         sender = f"agent.{granted.agent}"
         if self.chance(0.1):
-            self.send(Said(sender, Progress(task=granted.task, instance=instance, text="half", done=1, total=2)))
+            self.send(
+                Said(sender, Progress(task=granted.task, instance=instance, text="half", done=1, total=2))
+            )
         if self.chance(0.05):
             self.report(granted, instance, Declined(why="busy"))
             return

@@ -67,7 +67,9 @@ def test_drawn_plans_survive(plan: Plan, seed: int) -> None:
     again.reported = simulation.auditor.reported
     run = Run(RUN)
     for entry, digest in simulation.log:
-        in_json = decode(entry_adapter, entry.model_dump_json(by_alias=True, exclude_unset=True).encode(), JSON)
+        in_json = decode(
+            entry_adapter, entry.model_dump_json(by_alias=True, exclude_unset=True).encode(), JSON
+        )
         assert encode(in_json) == encode(entry)
         again.take(in_json)
         fold(run, [(in_json, digest)])

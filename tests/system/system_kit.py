@@ -69,15 +69,14 @@ class System:
         return str(path)
 
     def orchestrator(self, name: str = "main") -> Child:
-        if os.path.exists("/tmp/orch_runner.py") and not os.environ.get("REALCLI"):
-            sys.path.insert(0, "/tmp"); os.environ["PYTHONPATH"] = "/tmp"
-            return self._start(f"orchestrator-{name}", ["orch_runner", self.creds("orchestrator", name)])
         arguments = ["consort_orchestrator.cli", "orchestrator", "start", "--name", name]
         return self._start(f"orchestrator-{name}", [*arguments, "--creds", self.creds("orchestrator", name)])
 
-    def agent(self, name: str, module: str = "cast.py", *, slots: int | None = None) -> Child:
+    def agent(self, name: str, module: str | None = "cast.py", *, slots: int | None = None) -> Child:
+        """An agent of the cast, or without a module an installed one."""
         more = ["--slots", str(slots)] if slots else []
-        arguments = ["consort_agents", f"{HERE / module}:{name}", "--creds", self.creds("agent", name), *more]
+        which = f"{HERE / module}:{name}" if module else name
+        arguments = ["consort_agents", which, "--creds", self.creds("agent", name), *more]
         return self._start(f"agent-{name}", arguments)
 
     def _start(self, name: str, arguments: list[str]) -> Child:

@@ -234,9 +234,7 @@ class Picture:
             return ""
         scope = self.run.scope_parent(node)
         open_needs = [
-            name
-            for name in node.spec.step.needs
-            if not self.run.nodes[child_path(scope, name)].phase.ended
+            name for name in node.spec.step.needs if not self.run.nodes[child_path(scope, name)].phase.ended
         ]
         return f"needs {', '.join(open_needs)}" if open_needs else ""
 

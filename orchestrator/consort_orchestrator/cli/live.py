@@ -51,7 +51,7 @@ def drawn(picture: Picture, notes: Sequence[str], now: float, console: Console) 
 
 def tree(rows: Sequence[Row | str], *, ascii_only: bool = False, words: bool = False) -> Table:
     """Rows as a table without borders; text among them stands for rows left out. `words` adds the phase."""
-    table = Table.grid(padding=(0, 1), expand=True)
+    table = Table.grid(padding=(0, 1), expand=not words)
     table.add_column(no_wrap=True, min_width=_LABEL_LEAST, max_width=_LABEL_WIDTH, overflow="ellipsis")
     if words:
         table.add_column(no_wrap=True)

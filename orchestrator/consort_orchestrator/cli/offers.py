@@ -54,16 +54,22 @@ def installed() -> list[str]:
 
 
 async def offers_of(references: Sequence[str]) -> tuple[list[Offer], list[Unusable]]:
-    """The cards of agents, each by a process of its own, a few at a time."""
+    """The cards of agents. One process tells those of all installed agents; each other has its own."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def ask(reference: str) -> Offer | Unusable:
+    async def ask(*together: str) -> list[Offer | Unusable]:
         async with slots:
-            return await _card(reference)
+            return await _cards(together)
 
-    found = await asyncio.gather(*(ask(reference) for reference in references))
-    offers = [one for one in found if isinstance(one, Offer)]
-    return offers, [one for one in found if isinstance(one, Unusable)]
+    names = [reference for reference in references if ":" not in reference]
+    groups = [names] if names else []
+    groups += [[reference] for reference in references if ":" in reference]
+    answers = await asyncio.gather(*(ask(*group) for group in groups))
+    found = {one.reference: one for answer in answers for one in answer}
+    left = [name for name in names if name not in found]  # one of them took the process down
+    found |= {one.reference: one for answer in await asyncio.gather(*map(ask, left)) for one in answer}
+    offers = [one for one in (found[name] for name in references) if isinstance(one, Offer)]
+    return offers, [one for one in found.values() if isinstance(one, Unusable)]
 
 
 async def offers_required(references: Sequence[str]) -> list[Offer]:
@@ -79,34 +85,44 @@ async def offers_required(references: Sequence[str]) -> list[Offer]:
     return offers
 
 
-async def _card(reference: str) -> Offer | Unusable:
+async def _cards(references: Sequence[str]) -> list[Offer | Unusable]:
+    """What one process tells of agents. Of a single one there is always an answer, of several perhaps not."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "consort_agents",
         "--card",
         "--",
-        reference,
+        *references,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    out, err = b"", b""
+    why = f"its card was not there after {CARD_TIMEOUT:.0f} seconds"
     try:
         async with asyncio.timeout(CARD_TIMEOUT):
             out, err = await process.communicate()
+        lines = err.decode(errors="replace").strip().splitlines()
+        why = one_line(lines[-1]) if lines else f"ended with code {process.returncode}"
     except TimeoutError:
-        return Unusable(reference, f"its card was not there after {CARD_TIMEOUT:.0f} seconds")
+        pass
     finally:
         if process.returncode is None:
             process.kill()
+    found = [one for line in out.splitlines() if (one := _answer(line)) is not None]
+    return found or ([Unusable(references[0], why)] if len(references) == 1 else [])
+
+
+def _answer(line: bytes) -> Offer | Unusable | None:
     try:
-        told: dict[str, Any] = json.loads(out.splitlines()[-1])
+        told: dict[str, Any] = json.loads(line)
+        reference = str(told["agent"])
         if "error" in told:
             return Unusable(reference, str(told["error"]))
         return Offer(reference, AgentCard.model_validate(told["card"]))
     except (ValueError, LookupError, TypeError, ValidationError):
-        lines = err.decode(errors="replace").strip().splitlines()
-        return Unusable(reference, one_line(lines[-1]) if lines else f"ended with code {process.returncode}")
+        return None
 
 
 def skills_of(cards: Iterable[AgentCard]) -> dict[str, SkillInfo]:

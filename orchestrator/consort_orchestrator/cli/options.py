@@ -90,7 +90,10 @@ def on_the_bus(function: Function) -> Function:
     @functools.wraps(function)
     def wrapper(*args: Any, server: str | None, creds: Path | None, folder: Path, **kwargs: Any) -> Any:
         source = click.get_current_context().get_parameter_source
-        if source("folder") is ParameterSource.COMMANDLINE and source("server") is ParameterSource.ENVIRONMENT:
+        if (
+            source("folder") is ParameterSource.COMMANDLINE
+            and source("server") is ParameterSource.ENVIRONMENT
+        ):
             server = creds = None
         return function(*args, place=Place(server or None, creds, folder), **kwargs)
 

@@ -46,17 +46,19 @@ def runs(limit: int, place: Place, printer: Printer) -> None:
     if not found:
         printer.note("no run has been taken up here yet")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "state", "plan", "submitted", "took"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("why", overflow="ellipsis", no_wrap=True, style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    for heading, wide in (("run", 12), ("state", 9), ("plan", 12), ("submitted", 14), ("took", 6)):
+        table.add_column(heading, no_wrap=True, min_width=wide)
+    table.add_column("why", overflow="ellipsis", no_wrap=True, style="dim", ratio=1)
     for one in found:
         table.add_row(*_run_cells(one))
     Console().print(table)
 
 
 def _run_cells(one: RunSummary) -> tuple[Text, ...]:
-    style = {"completed": "green", "failed": "red", "cancelled": "red", "waiting": "yellow"}.get(one.state, "cyan")
+    style = {"completed": "green", "failed": "red", "cancelled": "red", "waiting": "yellow"}.get(
+        one.state, "cyan"
+    )
     ended = one.state in ("completed", "failed", "cancelled")
     took = span((one.last if ended else time.time()) - one.submitted) if one.submitted else ""
     return (
@@ -121,7 +123,9 @@ def _show(picture: Picture, absent: list[tuple[str, str]]) -> None:
             grid.add_row(name, Text(value))
     console.print(grid)
     console.print()
-    console.print(tree(picture.rows(now), ascii_only=not console.encoding.lower().startswith("utf"), words=True))
+    console.print(
+        tree(picture.rows(now), ascii_only=not console.encoding.lower().startswith("utf"), words=True)
+    )
     for path, agent in absent:
         console.print(Text(f"{path} is given to {agent}, of which no process is there now", style="yellow"))
     if picture.run.waiting:
@@ -184,7 +188,9 @@ def show_agents(place: Place, printer: Printer) -> None:
     for name, presences in found.items():
         card = presences[-1].card
         slots = counted(sum(one.card.slots for one in presences), "slot")
-        printer.say(f"{name} {card.version}  {counted(len(presences), 'process').replace('sss', 'sses')}, {slots}")
+        printer.say(
+            f"{name} {card.version}  {counted(len(presences), 'process').replace('sss', 'sses')}, {slots}"
+        )
         printer.say(f"  offers {', '.join(skill.name for skill in card.skills)}")
         for one in presences:
             since = f"since {moment(one.started)}, busy with {one.busy}"

@@ -59,7 +59,9 @@ def agent() -> None:
 
 @agent.command("start")
 @click.argument("agent", metavar="NAME|module:attr")
-@click.option("--slots", type=click.IntRange(1, 10_000), help="Tasks at a time; by default what the agent says.")
+@click.option(
+    "--slots", type=click.IntRange(1, 10_000), help="Tasks at a time; by default what the agent says."
+)
 @on_the_bus
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error comes from.")
 def agent_start(agent: str, slots: int | None, place: Place) -> None:
@@ -90,7 +92,9 @@ async def _agents_bus(agent: str, place: Place) -> tuple[str, Path]:
         return place.server, place.creds
     server = await asyncio.to_thread(embedded.status, place.folder)
     if server is None:
-        raise BusUnreachable(str(place.folder), "it does not run", "start it with `consort up` or `consort bus start`")
+        raise BusUnreachable(
+            str(place.folder), "it does not run", "start it with `consort up` or `consort bus start`"
+        )
     [offer] = await offers_required([agent])
     return server.url, place.creds or credentials_file(place.folder, "agent", offer.card.name)
 
@@ -122,7 +126,9 @@ def bus_start(sync_always: bool, folder: Path, printer: Printer) -> None:
     """
     server = embedded.start(folder, sync_always=sync_always)
     run_to_end(set_up_bus(server.url, embedded.credentials_for(folder, "provisioner", "setup")))
-    printer.say(f"the bus {'was started' if server.started else 'runs already'}: {server.url}, process {server.pid}")
+    printer.say(
+        f"the bus {'was started' if server.started else 'runs already'}: {server.url}, process {server.pid}"
+    )
     printer.data({"server": server.url, "pid": server.pid, "started": server.started})
 
 
@@ -142,13 +148,19 @@ def bus_stop(folder: Path, printer: Printer) -> None:
 def bus_status(folder: Path, printer: Printer) -> int:
     """Whether the bus of a folder runs, and where; ends with 3 if it does not."""
     server = embedded.status(folder)
-    printer.data({"running": server is not None, "server": server and server.url, "pid": server and server.pid})
-    printer.say("the bus does not run" if server is None else f"the bus runs: {server.url}, process {server.pid}")
+    printer.data(
+        {"running": server is not None, "server": server and server.url, "pid": server and server.pid}
+    )
+    printer.say(
+        "the bus does not run" if server is None else f"the bus runs: {server.url}, process {server.pid}"
+    )
     return DONE if server is not None else BusUnreachable.exit_code
 
 
 @bus.command("setup")
-@click.option("--replicas", type=click.IntRange(1, 5), default=1, show_default=True, help="Copies of everything.")
+@click.option(
+    "--replicas", type=click.IntRange(1, 5), default=1, show_default=True, help="Copies of everything."
+)
 @on_the_bus
 @printing
 def bus_setup(replicas: int, place: Place, printer: Printer) -> None:
@@ -212,8 +224,12 @@ def access() -> None:
 @access.command("issue")
 @click.argument("role", type=click.Choice(ROLES))
 @click.argument("name")
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
-@click.option("--ttl", metavar="TIME", help="How long they are valid, such as 12h or 30d. [default: for ever]")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write."
+)
+@click.option(
+    "--ttl", metavar="TIME", help="How long they are valid, such as 12h or 30d. [default: for ever]"
+)
 @in_folder
 @printing
 def access_issue(role: str, name: str, out: Path, ttl: str | None, folder: Path, printer: Printer) -> None:
@@ -237,7 +253,9 @@ def _span(text: str) -> timedelta:
     try:
         span = timedelta(seconds=float(value))  # type: ignore[arg-type] # text that is no number is refused here
     except (ValueError, OverflowError) as exc:
-        raise click.BadParameter(f"{text!r} is no span of time: write 12h or 30d", param_hint="--ttl") from exc
+        raise click.BadParameter(
+            f"{text!r} is no span of time: write 12h or 30d", param_hint="--ttl"
+        ) from exc
     if span < timedelta(seconds=1):
         raise click.BadParameter("must be a second at least", param_hint="--ttl")
     return span

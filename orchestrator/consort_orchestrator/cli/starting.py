@@ -123,9 +123,7 @@ async def _joined(place: Place, supervisor: Supervisor, offers: Sequence[Offer],
         while waiting and time.monotonic() < until:
             there = await _there(client)
             pids = {name: pid for name, pid, _ in supervisor.processes}
-            waiting = {
-                child: name for child, name in waiting.items() if (name, pids.get(child)) not in there
-            }
+            waiting = {child: name for child, name in waiting.items() if (name, pids.get(child)) not in there}
             await asyncio.sleep(_LOOK)
     if waiting:
         printer.note(f"{listed(sorted(waiting.values()))} did not join yet; their logs may say why")

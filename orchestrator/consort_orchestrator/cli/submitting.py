@@ -84,7 +84,9 @@ async def _output(client: Client, picture: Picture) -> Json:
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the result's files there.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Write the result's files there."
+)
 @click.option("--wait", is_flag=True, help="Wait for the run to end.")
 @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than that.")
 @on_the_bus

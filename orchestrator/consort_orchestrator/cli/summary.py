@@ -43,9 +43,7 @@ def as_text(picture: Picture, output: Json, files: list[Path], *, reference: str
     entries = counted(picture.run.n, "entry").replace("entrys", "entries")
     lines.append(f"  log       {entries}: consort log {reference}")
     if files:
-        names = [file.name for file in files[:6]] + (
-            [f"{len(files) - 6} more"] if len(files) > 6 else []
-        )
+        names = [file.name for file in files[:6]] + ([f"{len(files) - 6} more"] if len(files) > 6 else [])
         lines.append(f"  results   {_shown_path(files[0].parent)}/")
         lines.append(f"            {listed(names)}")
     short = value_text(output, _SHORT_OUTPUT + 1)

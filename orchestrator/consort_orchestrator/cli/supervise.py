@@ -33,7 +33,6 @@ GRACE = 40.0
 """Seconds a child may take to stop before it is killed."""
 UNUSABLE = 2
 KEPT_LOGS = 3
-_TAIL = 3
 
 
 class ChildBroken(ConsortError):
@@ -160,7 +159,8 @@ class Supervisor:
                 return
             if time.monotonic() - began > STEADY:
                 pause = PAUSES[0]
-            self.tell(f"{kept.child.name} {ended(code)}, starts again in {span(pause)}{f': {why}' if why else ''}")
+            said = f": {why}" if why and code > 0 else ""
+            self.tell(f"{kept.child.name} {ended(code)}, starts again in {span(pause)}{said}")
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSES[1])
             if kept.stopping:
@@ -190,14 +190,14 @@ def rotate(log: Path, kept: int = KEPT_LOGS) -> None:
 
 
 def last_words(log: Path) -> str:
-    """The end of a log on one line: most often why a process died."""
+    """The last line of a log: most often why a process died."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return one_line(" | ".join(line.strip() for line in lines[-_TAIL:] if line.strip()), 400)
+    return one_line(next((line for line in reversed(lines) if line.strip()), ""))
 
 
 def ended(code: int) -> str:

@@ -133,7 +133,9 @@ def dead(limit: int, place: Place, printer: Printer) -> None:
         run = (where.run if where is not None else None) or "?"
         told = one_line(stored.headers.get("Consort-Reason", "no reason given"))
         come_from = one_line(stored.headers.get("Consort-From", stored.subject), 100)
-        printer.say(f"{stored.time:%Y-%m-%d %H:%M:%S}  run {run[:12]}, {size_text(len(stored.data))} from {come_from}")
+        printer.say(
+            f"{stored.time:%Y-%m-%d %H:%M:%S}  run {run[:12]}, {size_text(len(stored.data))} from {come_from}"
+        )
         printer.say(f"  {told}")
 
 

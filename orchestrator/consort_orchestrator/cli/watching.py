@@ -6,11 +6,12 @@ import click
 
 from consort_orchestrator.cli import summary
 from consort_orchestrator.cli.ending import DONE, FAILED
-from consort_orchestrator.cli.following import follow, view_for
+from consort_orchestrator.cli.following import Live, follow, view_for
 from consort_orchestrator.cli.inputs import check_reference
 from consort_orchestrator.cli.opening import client_of, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
 from consort_orchestrator.cli.submitting import resolved
+from consort_orchestrator.cli.wording import one_line
 
 
 @click.command()
@@ -42,10 +43,8 @@ async def _watch(text: str, start: int, live: bool | None, place: Place, printer
         run = await resolved(client, text)
         view = view_for(printer, live, to_stderr=False, start=start)
         picture = await follow(client, run, view)
-    if not printer.json and picture.run.finished is not None:
-        printer.note(
-            f"{summary.tally_text(picture)}; the result: consort result {run[:12]}"
-            if picture.state == "completed"
-            else f"{picture.state}: {picture.run.finished.why}"
-        )
+    if picture.state == "completed" and not printer.json:
+        printer.note(f"{summary.tally_text(picture)}; the result: consort result {run[:12]}")
+    elif isinstance(view, Live) and picture.run.finished is not None:
+        printer.note(one_line(picture.run.finished.why, 2000))
     return DONE if picture.state == "completed" else FAILED

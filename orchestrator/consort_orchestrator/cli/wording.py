@@ -77,7 +77,8 @@ def in_words(fact: Fact, full: bool = False) -> str:
             return f"{fact.path}: {one_line(fact.text)}{share(fact.done, fact.total)}"
         case Finished():
             value = f": {value_text(fact.output)}" if full and fact.output is not None else ""
-            return f"the run {'has failed' if fact.state == 'failed' else f'is {fact.state}'}" + (f": {one_line(fact.why)}" if fact.why else value)
+            ended = "has failed" if fact.state == "failed" else f"is {fact.state}"
+            return f"the run {ended}" + (f": {one_line(fact.why)}" if fact.why else value)
         case _:
             assert_never(fact)
 

@@ -10,7 +10,7 @@ needs it went ahead without it (`join: any`, `at_least`, `ended`).
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path, 
 from consort_shared.entries import Closed, Fact, Finished, Granted, Held, Opened, Shared, Skipped, Waiting
 from consort_shared.plan.expressions import ExpressionError
 from consort_shared.plan.model import AtLeast, JoinRule
+from consort_shared.plan.wording import kind_of
 from consort_shared.values import Json, NoSuchPath
 
 
@@ -46,7 +47,7 @@ class Advance:
         """agents and their tasks that are no longer wanted"""
         self._ended: deque[str] = deque()
         self._grants = 0
-        self._given: Counter[str] = Counter()
+        self._given: dict[str, int] = {}
 
     def emit(self, fact: Fact) -> None:
         apply(self.run, fact, self.world.now)
@@ -89,8 +90,6 @@ class Advance:
             if offered[skill]:
                 self.grant(self.run.nodes[path])
         self.settle()
-
-    # --- scopes
 
     def _dependents(self, node: Node, scope: Node) -> None:
         assert node.spec is not None
@@ -222,7 +221,7 @@ class Advance:
             self._fail(node, f"for_each.items: {exc}")
             return
         if not isinstance(items, list):
-            self._fail(node, f"for_each.items is {_type_name(items)}, not a list")
+            self._fail(node, f"for_each.items is {kind_of(items)}, not a list")
             return
         self.emit(Opened(path=node.path, items=tuple(items)))
         self._more(node)
@@ -321,7 +320,7 @@ class Advance:
             )
         )
         self._grants += 1
-        self._given[choice.agent] += 1
+        self._given[choice.agent] = self._given.get(choice.agent, 0) + 1
 
     def _key(self, node: Node, view: View) -> str | None:
         """The step's key, empty when it has none; None when another step has done or is doing the work."""
@@ -349,15 +348,3 @@ class Advance:
 
     def _view(self, node: Node) -> View:
         return View(self.run, node, self.world.blobs)
-
-
-def _type_name(value: Json) -> str:
-    names = {
-        type(None): "null",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        str: "text",
-        dict: "an object",
-    }
-    return names.get(type(value), type(value).__name__)

@@ -208,9 +208,6 @@ def _populate(run: Run, block: Node) -> None:
     block.live = len(block.scope.specs)
 
 
-# --- the run
-
-
 def _submitted(run: Run, fact: Submitted, at: float) -> None:
     if run.plan is not None:
         raise IllegalMove("", "was submitted before")

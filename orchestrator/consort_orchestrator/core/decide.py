@@ -16,9 +16,10 @@ from typing import assert_never
 from consort_orchestrator.core.advance import Advance, World
 from consort_orchestrator.core.apply import DECLINED
 from consort_orchestrator.core.assign import Candidate
+from consort_orchestrator.core.context import conflict, put, written
 from consort_orchestrator.core.resolve import NeedArtefacts
-from consort_orchestrator.core.state import Node, Phase, Run
-from consort_shared.entries import Accepted, Fact, Failure, Finished, Noted, Refused, Submitted, Written
+from consort_orchestrator.core.state import Node, Phase, Run, node_of_task
+from consort_shared.entries import Accepted, Fact, Failure, Finished, Noted, Refused, Submitted
 from consort_shared.errors import PlanError
 from consort_shared.messages import (
     Cancel,
@@ -31,7 +32,6 @@ from consort_shared.messages import (
     Report,
     Submit,
     Wake,
-    Write,
 )
 from consort_shared.plan.check import check, check_inputs
 
@@ -125,7 +125,9 @@ def _judge(going: Advance, decision: Decision, said: Said) -> None:
         case Progress():
             _progress(going, message)
         case Put():
-            _put(going, decision, said, message)
+            decision.answers.append(
+                (said.sender.partition(".")[2], message, put(going, said.sender, message))
+            )
         case _:
             assert_never(message)
 
@@ -173,30 +175,21 @@ def _submitted_before(run: Run, said: Said, message: Submit) -> bool:
 # --- reports
 
 
-def _current(run: Run, task: str) -> Node | None:
-    """The instance whose attempt under way this is; None when the task is over, or never was."""
-    path = run.tasks.get(task)
-    if path is None or run.finished is not None:
-        return None
-    node = run.nodes[path]
-    return node if node.phase is Phase.GRANTED and node.task == task else None
-
-
 def _report(going: Advance, decision: Decision, said: Said, report: Report) -> None:
     run = going.run
-    node = _current(run, report.task)
+    node = node_of_task(run, report.task)
     if node is None:
         _late(going, decision, said, report)
         return
     outcome = report.outcome
     match outcome:
         case Done():
-            conflict = _conflict(run, outcome.writes)
-            if conflict:
-                _attempt_failed(going, node, CONFLICT, conflict, retry=True)
+            trouble = conflict(run, outcome.writes)
+            if trouble:
+                _attempt_failed(going, node, CONFLICT, trouble, retry=True)
                 return
             for write in outcome.writes:
-                _write(going, node, write)
+                going.emit(written(run, node, write))
             going.end(
                 Accepted(
                     path=node.path,
@@ -218,7 +211,7 @@ def _report(going: Advance, decision: Decision, said: Said, report: Report) -> N
 
 
 def _progress(going: Advance, progress: Progress) -> None:
-    node = _current(going.run, progress.task)
+    node = node_of_task(going.run, progress.task)
     if node is None or (progress.text, progress.done, progress.total) in node.noted:
         return
     going.emit(
@@ -315,59 +308,3 @@ def _overdue(going: Advance) -> None:
         elif node.phase is Phase.BACKOFF:
             going.grant(node)
     going.settle()
-
-
-# --- context
-
-
-def _conflict(run: Run, writes: Sequence[Write]) -> str:
-    """Why a change of the context does not fit, empty when it does."""
-    for write in writes:
-        kept = run.context.get(write.key)
-        stands = kept.revision if kept is not None else 0
-        if write.seen is not None and write.seen != stands:
-            return f"context key `{write.key}` is at revision {stands}, the write builds on {write.seen}"
-    return ""
-
-
-def _write(going: Advance, node: Node, write: Write, put: str = "") -> None:
-    kept = going.run.context.get(write.key)
-    going.emit(
-        Written(
-            key=write.key,
-            revision=kept.revision + 1 if kept is not None else 1,
-            author=node.agent,
-            task=node.task,
-            output=write.output,
-            confidence=write.confidence,
-            put=put,
-        )
-    )
-
-
-def _put(going: Advance, decision: Decision, said: Said, put: Put) -> None:
-    run = going.run
-    before = run.puts.get(f"{put.task}.{put.id}")
-    kept = run.context.get(put.write.key)
-    stands = kept.revision if kept is not None else 0
-    if before is not None:
-        answer = before if before.accepted else before.model_copy(update={"revision": stands})
-    else:
-        node = _current(run, put.task)
-        conflict = "the task is over" if node is None else _conflict(run, [put.write])
-        if node is None or conflict:
-            answer = PutAnswer(accepted=False, revision=stands, why=conflict)
-            if run.finished is None and put.task in run.tasks:
-                going.emit(
-                    Refused(
-                        what="put",
-                        sender=said.sender,
-                        task=put.task,
-                        why=conflict,
-                        put=f"{put.task}.{put.id}",
-                    )
-                )
-        else:
-            _write(going, node, put.write, put=f"{put.task}.{put.id}")
-            answer = PutAnswer(accepted=True, revision=stands + 1)
-    decision.answers.append((said.sender.partition(".")[2], put, answer))

@@ -192,6 +192,15 @@ def child_path(scope: Node, name: str) -> str:
     return f"{scope.path}.{name}" if scope.path else name
 
 
+def node_of_task(run: Run, task: str) -> Node | None:
+    """The instance whose attempt under way this is; None when the task is over, or never was."""
+    path = run.tasks.get(task)
+    if path is None or run.finished is not None:
+        return None
+    node = run.nodes[path]
+    return node if node.phase is Phase.GRANTED and node.task == task else None
+
+
 def in_hand(run: Run) -> list[Node]:
     """The instances whose task an agent should have in hand."""
     return [node for node in run.nodes.values() if node.phase is Phase.GRANTED]

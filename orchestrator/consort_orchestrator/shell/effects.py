@@ -16,6 +16,7 @@ from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
 from consort_bus.envelope import OrchestratorSeal, stow
+from consort_bus.errors import BusError
 from consort_bus.publish import PubAck, Publisher, WrongLastSequence
 from consort_bus.subjects import ContextSubject, ControlSubject, CopySubject, TimerSubject, WaitingSubject
 from consort_bus.topology import FIRED_TIMER_TTL
@@ -136,11 +137,13 @@ class Effects:
 
 async def _all(pending: Sequence[asyncio.Future[PubAck]]) -> None:
     """Wait for every acknowledgement. What is stored already counts as stored. Raises the first BusError."""
-    if not pending:
-        return
-    failed: BaseException | None = None
-    for outcome in await asyncio.gather(*pending, return_exceptions=True):
-        if isinstance(outcome, BaseException) and not isinstance(outcome, WrongLastSequence):
-            failed = failed or outcome
+    failed: BusError | None = None
+    for receipt in pending:
+        try:
+            await receipt
+        except WrongLastSequence:
+            pass
+        except BusError as exc:
+            failed = failed or exc
     if failed is not None:
         raise failed

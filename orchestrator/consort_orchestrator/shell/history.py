@@ -90,7 +90,8 @@ class History:
         Raises FenceRefused when somebody else wrote first, AppendUnknown when that cannot be told, StorageFull.
         """
         body = encode(entry)
-        wrapped = await self._wrap(entry.run, body, str(EntrySubject(entry.run, agent, kind)))
+        digest = body_digest(body)
+        wrapped = await self._wrap(entry.run, body, digest, str(EntrySubject(entry.run, agent, kind)))
         if agent is not None:
             self._seal.address(wrapped, entry.run, agent, task, nonce)
         seq = await self._fence.append(
@@ -101,8 +102,8 @@ class History:
             expected=tail,
             entry_id=wrapped.headers[ENTRY_ID],
         )
-        return seq, body_digest(body)
+        return seq, digest
 
-    async def _wrap(self, run: str, body: bytes, subject: str) -> Wrapped:
+    async def _wrap(self, run: str, body: bytes, digest: str, subject: str) -> Wrapped:
         payload, headers = await stow(body, self._artefacts)
-        return self._seal.entry(subject, payload, headers, run, secrets.token_hex(8) + body_digest(body)[:16])
+        return self._seal.entry(subject, payload, headers, run, secrets.token_hex(8) + digest[:16])
