@@ -149,8 +149,6 @@ _common = st.fixed_dictionaries(
         "join": st.sampled_from(["all", "any", "ended", {"at_least": 2}]),
         "if": st.text(max_size=5),
         "title": st.text(max_size=5),
-        "timeout": st.sampled_from([1, 2.5, "30s", "5m", "200ms", "1h"]),
-        "retry": st.fixed_dictionaries({}, optional={"attempts": st.integers(1, 5), "wait": st.just("2s")}),
     },
 )
 _tasks = st.builds(
@@ -158,7 +156,15 @@ _tasks = st.builds(
     _common,
     _modifiers,
     st.fixed_dictionaries(
-        {}, optional={"with": st.dictionaries(_names, _values, max_size=3), "key": st.just("1")}
+        {},
+        optional={
+            "with": st.dictionaries(_names, _values, max_size=3),
+            "key": st.just("1"),
+            "timeout": st.sampled_from([1, 2.5, "30s", "5m", "200ms", "1h"]),
+            "retry": st.fixed_dictionaries(
+                {}, optional={"attempts": st.integers(1, 5), "wait": st.just("2s")}
+            ),
+        },
     ),
 )
 _steps = st.recursive(

@@ -13,7 +13,12 @@ from consort_orchestrator.cli.options import Printer, printing
 @click.command()
 @printing
 def version(printer: Printer) -> None:
-    """The version of Consort."""
+    """The version of Consort.
+
+    \b
+    Example:
+      consort version --json
+    """
     own = importlib.metadata.version("consort-agents")
     printer.say(f"consort {own}, Python {platform.python_version()}")
     printer.data({"consort": own, "python": platform.python_version()})

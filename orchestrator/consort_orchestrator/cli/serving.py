@@ -103,7 +103,12 @@ async def _agents_bus(agent: str, place: Place) -> tuple[str, Path]:
 @on_the_bus
 @printing
 def agent_list(place: Place, printer: Printer) -> None:
-    """Which agents are there now; the same as `consort agents`."""
+    """Which agents are there now; the same as `consort agents`.
+
+    \b
+    Example:
+      consort agent list
+    """
     show_agents(place, printer)
 
 
@@ -136,7 +141,12 @@ def bus_start(sync_always: bool, folder: Path, printer: Printer) -> None:
 @in_folder
 @printing
 def bus_stop(folder: Path, printer: Printer) -> None:
-    """Stop the bus of a folder; what is on it stays."""
+    """Stop the bus of a folder; what is on it stays.
+
+    \b
+    Example:
+      consort bus stop
+    """
     stopped = embedded.stop(folder)
     printer.say("the bus was stopped" if stopped else "the bus does not run")
     printer.data({"stopped": stopped})
@@ -146,7 +156,12 @@ def bus_stop(folder: Path, printer: Printer) -> None:
 @in_folder
 @printing
 def bus_status(folder: Path, printer: Printer) -> int:
-    """Whether the bus of a folder runs, and where; ends with 3 if it does not."""
+    """Whether the bus of a folder runs, and where; ends with 3 if it does not.
+
+    \b
+    Example:
+      consort bus status || consort bus start
+    """
     server = embedded.status(folder)
     printer.data(
         {"running": server is not None, "server": server and server.url, "pid": server and server.pid}
@@ -190,7 +205,12 @@ async def _set_up(place: Place, replicas: int) -> list[topology.Change]:
 @on_the_bus
 @printing
 def bus_check(replicas: int | None, place: Place, printer: Printer) -> int:
-    """Whether all that must exist on the bus is there; ends with 3 if something is missing or different."""
+    """Whether all that must exist on the bus is there; ends with 3 if something is missing or different.
+
+    \b
+    Example:
+      consort bus check
+    """
     findings = run_to_end(_check(place, replicas))
     for finding in findings:
         printer.say(str(finding))

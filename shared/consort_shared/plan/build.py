@@ -151,14 +151,12 @@ class _Steps:
         repeat: Repeat | Mapping[str, Any] | None = None,
         if_: str | Ref | None = None,
         join: str | Mapping[str, int] | None = None,
-        timeout: float | str | None = None,
-        retry: Retry | Mapping[str, Any] | None = None,
         title: str | None = None,
     ) -> BlockBuilder:
         """Adds a block; its steps are added to what this returns."""
         block = BlockBuilder(self, name)
         written = {"title": title, "join": join, "if": if_, "for_each": _each(for_each)}
-        written |= {"repeat": repeat, "timeout": timeout, "retry": retry}
+        written |= {"repeat": repeat}
         block._own = self._add(name, needs, written)
         block._own._written["steps"] = block._steps  # which the block goes on filling
         return block

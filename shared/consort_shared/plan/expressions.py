@@ -33,7 +33,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 from consort_shared.errors import InvalidInput
@@ -155,7 +155,7 @@ class Template:
     text: str
     parts: tuple[str | Expression, ...]
 
-    @property
+    @cached_property
     def expression(self) -> Expression | None:
         """The expression, when the text is exactly one; space around it does not count."""
         found = [part for part in self.parts if isinstance(part, Expression)]
