@@ -23,26 +23,36 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from consort_bus import subjects
-from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
+from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket, Value
+from consort_bus.chain import Chain, Logged, entry_of
 from consort_bus.connection import Bus, open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.embedded import DEFAULT_FOLDER, credentials_for, running
-from consort_bus.envelope import CONTENT_TYPE, body_of, stow
+from consort_bus.envelope import body_of, stow
 from consort_bus.errors import BusError, KeysUnusable
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
-from consort_bus.reading import Stored, last_of, read
+from consort_bus.reading import last_of, read
 from consort_bus.subjects import AgentSubject, ContextSubject, EntrySubject, IncomingSubject, LiveSubject
 from consort_bus.wire import Wire
 from consort_shared.card import Presence
 from consort_shared.codec import MSGPACK, decode, encode, unpack
-from consort_shared.entries import Entry, Finished, Submitted, Waiting, body_digest, entry_adapter
+from consort_shared.entries import Entry, Finished, Submitted, Waiting
 from consort_shared.errors import DecodeError, RunCancelled, RunFailed, UnknownRun
 from consort_shared.ids import new_run_id
 from consort_shared.messages import Cancel, Output, Submit
 from consort_shared.plan.model import Plan
 from consort_shared.values import STORED, ArtefactRef, Json
+
+__all__ = [
+    "Client",
+    "ContextValue",
+    "LiveProgress",
+    "Logged",
+    "RunSummary",
+    "connect",
+]
 
 LOOK_AGAIN = 2.0
 """Seconds after which a watcher looks at the log although nothing hinted at news."""
@@ -51,16 +61,6 @@ OUTAGE = 300.0
 
 _presence: TypeAdapter[Presence] = TypeAdapter(Presence)
 _output: TypeAdapter[Output] = TypeAdapter(Output)
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An entry with its place in the stream and the digest of its body."""
-
-    entry: Entry
-    seq: int
-    digest: str
-    addressee: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Client:
         async def hint(_: Heard) -> None:
             news.set()
 
-        chain = _Chain(run, self.artefacts)
+        chain = Chain(run, self.artefacts)
         async with listening(self.bus, subjects.run_hints(run), hint):
             away_since: float | None = None
             while True:
@@ -221,7 +221,7 @@ class Client:
 
     async def entries(self, run: str) -> list[Logged]:
         """Every entry of a run so far. Raises UnknownRun, BusError."""
-        chain = _Chain(run, self.artefacts)
+        chain = Chain(run, self.artefacts)
         found = []
         async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run)):
             logged = await chain.take(stored)
@@ -314,7 +314,7 @@ class Client:
         return RunSummary(run, state, plan, client, first.at, last.at, last.n, why)
 
     async def _first(self, run: str) -> Entry | None:
-        chain = _Chain(run, self.artefacts)
+        chain = Chain(run, self.artefacts)
         async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run), batch=4):
             if (logged := await chain.take(stored)) is not None:
                 return logged.entry
@@ -322,7 +322,7 @@ class Client:
 
     async def _last(self, run: str) -> Entry | None:
         found = await last_of(self._wire, subjects.LOG, [subjects.run_entries(run)])
-        return await _entry(found[-1], self.artefacts) if found else None
+        return await entry_of(found[-1], self.artefacts) if found else None
 
     async def _fetched(self, value: Json) -> Json:
         if isinstance(value, Mapping):
@@ -332,48 +332,6 @@ class Client:
         if isinstance(value, Sequence) and not isinstance(value, str):
             return [await self._fetched(part) for part in value]
         return value
-
-
-class _Chain:
-    """Follows the hash chain of a run's entries; what does not continue it is passed over."""
-
-    def __init__(self, run: str, artefacts: Artefacts) -> None:
-        self._run = run
-        self._artefacts = artefacts
-        self.seq = 0
-        self._n = 0
-        self._digest = ""
-
-    async def take(self, stored: Stored) -> Logged | None:
-        self.seq = stored.seq
-        body = await _body(stored, self._artefacts)
-        entry = _decoded(stored, body) if body is not None else None
-        if body is None or entry is None:
-            return None
-        if entry.run != self._run or entry.n != self._n + 1 or entry.prev != self._digest:
-            return None
-        self._n, self._digest = entry.n, body_digest(body)
-        where = EntrySubject.parse(stored.subject)
-        return Logged(entry, stored.seq, self._digest, where.agent if where is not None else None)
-
-
-async def _body(stored: Stored, artefacts: Artefacts) -> bytes | None:
-    try:
-        return await body_of(stored.data, stored.headers, artefacts)
-    except (DecodeError, ArtefactMissing, ArtefactCorrupt):
-        return None
-
-
-def _decoded(stored: Stored, body: bytes) -> Entry | None:
-    try:
-        return decode(entry_adapter, body, stored.headers.get(CONTENT_TYPE))
-    except DecodeError:
-        return None
-
-
-async def _entry(stored: Stored, artefacts: Artefacts) -> Entry | None:
-    body = await _body(stored, artefacts)
-    return None if body is None else _decoded(stored, body)
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

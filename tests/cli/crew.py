@@ -6,7 +6,7 @@ import asyncio
 
 from consort_agents import Agent, Context, SkillError
 
-agent = Agent("crew", version="1.2", description="Does small things for tests.", slots=4)
+agent = Agent("crew", version="1.2", description="Does small things for tests.", slots=4, lease=2)
 other = Agent("helper", version="1", description="Offers what the first does not.")
 
 

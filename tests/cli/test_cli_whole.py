@@ -125,11 +125,7 @@ def test_up_keeps_everything_running_and_ends_in_order(tmp_path: Path) -> None:
         assert consort(tmp_path, "plan", "check", WORDS, "--running").code == 0
 
         run = consort(tmp_path, "submit", plan(tmp_path, SLOW), "--input", "seconds=3").out.strip()
-        until(
-            lambda: any(
-                s["phase"] == "granted" for s in consort(tmp_path, "show", run, "--json").json["steps"]
-            )
-        )
+        until(lambda: '"granted"' in consort(tmp_path, "show", run, "--json").out)
         os.kill(agent["processes"][0]["pid"], signal.SIGKILL)
         watched = consort(tmp_path, "watch", run, "--no-live")
         assert watched.code == 0
@@ -142,21 +138,23 @@ def test_up_keeps_everything_running_and_ends_in_order(tmp_path: Path) -> None:
     assert pids_of(tmp_path) == []
 
 
-def test_what_dies_with_a_killed_up_goes_on_with_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_up_leaves_goes_on_with_the_next(tmp_path: Path) -> None:
     with started(tmp_path, "up", "--agents", CREW, name="first") as up:
         up.until_says("ready")
-        run = consort(tmp_path, "submit", plan(tmp_path, SLOW), "--input", "seconds=600").out.strip()
-        until(lambda: "granted" in consort(tmp_path, "show", run, "--json").out)
+        run = consort(tmp_path, "submit", plan(tmp_path, MIXED)).out.strip()
+        until(lambda: '"state": "waiting"' in consort(tmp_path, "show", run, "--json").out)
         bus = int((tmp_path / ".consort" / "bus" / "server.pid").read_text())
         up.process.kill()
         until(lambda: pids_of(tmp_path) == [bus])
-    shown = consort(tmp_path, "result", run, "--timeout", "0.5")
-    assert shown.code == 4
-    with started(tmp_path, "up", "--agents", CREW, name="second") as up:
-        up.until_says("ready")
-        cancelled = consort(tmp_path, "cancel", run, "--why", "enough", "--json")
+    assert consort(tmp_path, "result", run).code == 4
+    assert consort(tmp_path, "result", run, "--timeout", "0.2").code == 4
+    with started(tmp_path, "up", "--agents", f"{CREW},{HELPER}", name="second") as up:
+        assert consort(tmp_path, "watch", run, "--no-live").code == 0
+        assert consort(tmp_path, "result", run).out == '{\n  "b": "one two"\n}\n'
+        second = consort(tmp_path, "submit", plan(tmp_path, SLOW), "--input", "seconds=60").out.strip()
+        cancelled = consort(tmp_path, "cancel", second, "--why", "enough", "--json")
         assert (cancelled.code, cancelled.json["state"]) == (0, "cancelled")
-        assert consort(tmp_path, "watch", run, "--no-live").code == 1
+        assert consort(tmp_path, "watch", second, "--no-live").code == 1
     assert pids_of(tmp_path) == []
 
 
@@ -225,7 +223,7 @@ def test_a_bus_that_is_not_there_is_told_of_soon(tmp_path: Path) -> None:
             read = consort(tmp_path, "runs", "--server", address, "--creds", "me.creds")
             assert read.code == 3
             assert "no bus at" in read.err
-            assert time.monotonic() - began < 8  # of which starting the process is a part
+            assert time.monotonic() - began < 6
     assert consort(tmp_path, "runs", "--server", "nats://127.0.0.1:1").code == 2
     assert consort(tmp_path, "runs", "--server", "nats://127.0.0.1:1", "--creds", "none.creds").code == 3
 

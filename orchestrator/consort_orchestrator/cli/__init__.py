@@ -127,8 +127,9 @@ def invoke(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # Whoever reads has left, as `head` does; closing what is buffered must not complain again.
+    except (BrokenPipeError, SystemExit):
+        # Whoever reads has left, as `head` does, for which the libraries end the process;
+        # closing what is buffered must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except BaseException as exc:  # noqa: BLE001 - the process's edge: everything becomes a message and a code

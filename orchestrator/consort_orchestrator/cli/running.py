@@ -54,7 +54,7 @@ from consort_shared.plan.model import Plan
 from consort_shared.plan.source import LoadedPlan
 from consort_shared.values import Json
 
-AGENTS_GRACE = 5.0
+AGENTS_GRACE = 2.0
 """Seconds that agents started for one run are given for tasks of other runs when it is over."""
 OWN_PATIENCE = 10.0
 """Seconds after which a run's own orchestrator is said to be late."""

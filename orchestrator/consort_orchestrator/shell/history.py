@@ -11,9 +11,9 @@ import secrets
 from dataclasses import dataclass, field
 
 from consort_bus import subjects
-from consort_bus.append import Fence
+from consort_bus.append import ENTRY_HEADER, Fence
 from consort_bus.artefacts import Artefacts
-from consort_bus.envelope import CONTENT_TYPE, ENTRY_ID, OrchestratorSeal, Wrapped, body_of, stow
+from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal, Wrapped, body_of, stow
 from consort_bus.reading import Stored, read
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
@@ -100,7 +100,7 @@ class History:
             wrapped.headers,
             filter_subject=subjects.run_entries(entry.run),
             expected=tail,
-            entry_id=wrapped.headers[ENTRY_ID],
+            entry_id=wrapped.headers[ENTRY_HEADER],
         )
         return seq, digest
 
