@@ -53,7 +53,8 @@ async def consort_side(server: Embedded, life: Lifeline) -> AsyncIterator[Side]:
     """An orchestrator and a worker while the block lasts."""
     commands = {
         "orchestrator": [
-            "-m", "benchmarks.orchestrator", server.url, _creds(server, "orchestrator", "main"),
+            "-m", "consort_orchestrator.cli", "orchestrator", "start", "--server", server.url,
+            "--creds", _creds(server, "orchestrator", "main"), "--log-level", "warning",
         ],
         "agent": [
             "-m", "consort_agents", "benchmarks.agent:agent", "--server", server.url,

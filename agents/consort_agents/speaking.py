@@ -13,6 +13,7 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TypeVar
 
 from consort_agents.context import Noted
@@ -34,6 +35,11 @@ PROGRESS_LIMIT = 2000
 
 log = logging.getLogger("consort.agent")
 T = TypeVar("T")
+
+
+@lru_cache(maxsize=4096)
+def _subject(agent: str, run: str) -> str:
+    return str(IncomingSubject("agent", agent, run))
 
 
 class Speaker:
@@ -118,7 +124,7 @@ class Speaker:
             del self._answers[put.id]
 
     async def _say(self, task: Task, message: Report | Progress | Put) -> None:
-        subject = str(IncomingSubject("agent", task.granted.agent, task.run))
+        subject = _subject(task.granted.agent, task.run)
         payload, headers = await self._patiently(lambda: stow(encode(message), self._artefacts))
         wrapped = self._seal.report(subject, payload, headers, task.run, task.token)
         await self._patiently(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from consort_agents.context import Value
 from consort_bus.envelope import CONTENT_TYPE, AgentSeal, Store, body_of
@@ -18,6 +19,8 @@ from consort_shared.entries import Accepted, Granted, HandOff, delivery_adapter,
 from consort_shared.errors import DecodeError
 from consort_shared.messages import Output
 from consort_shared.values import Json, pick
+
+_parsed = lru_cache(maxsize=4096)(EntrySubject.parse)  # a run's tasks for one agent come under one subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ async def _granted(
         if delivery.run != copy.run or delivery.granted.task != copy.task or copy.agent != agent:
             raise NotATask("its body is about another task than its subject")
         return delivery.granted, delivery.run, {}
-    where = EntrySubject.parse(subject)
+    where = _parsed(subject)
     if where is None or where.agent != agent:
         raise NotATask(f"{subject} is not addressed to this agent")
     entry = decode(entry_adapter, body, headers.get(CONTENT_TYPE))

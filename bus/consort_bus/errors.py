@@ -36,7 +36,7 @@ class BusUnreachable(BusError):
         self,
         address: str,
         why: str,
-        advice: str = "start it with `consort bus start`, or name another with CONSORT_BUS_URL",
+        advice: str = "start it with `consort bus start`, or name another with CONSORT_SERVER and CONSORT_CREDS",
     ) -> None:
         super().__init__(f"no bus at {address}: {why}; {advice}")
         self.address = address

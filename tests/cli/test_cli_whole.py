@@ -165,7 +165,10 @@ def test_a_run_handed_in_while_nobody_is_there(tmp_path: Path) -> None:
         for _ in range(2):
             again = consort(tmp_path, "submit", plan(tmp_path, SLOW), "--run", run, "--json")
             assert again.json == {"run": run}
-        with started(tmp_path, "watch", run, "--no-live", name="watch") as watch:
+        unknown = consort(tmp_path, "show", "last")
+        assert unknown.code == 2
+        assert "once it has been taken up" in unknown.err
+        with started(tmp_path, "watch", "last", "--no-live", name="watch") as watch:
             began = time.monotonic()
             watch.until_says("nobody has taken up the run yet")
             assert time.monotonic() - began < 10
@@ -194,6 +197,8 @@ def test_ctrl_c_leaves_the_run_on_the_log(tmp_path: Path) -> None:
     [listed] = consort(tmp_path, "runs", "--json").json
     assert listed["state"] == "running"
     assert "no process is there" in consort(tmp_path, "show", "last").out
+    with started(tmp_path, "watch", "last", "--no-live", name="watch") as watch:
+        watch.until_says("crew has tasks of this run, but no process of it is there now")
 
 
 def test_a_bus_elsewhere_needs_nothing_started_here(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import traceback
 import click
 
 from consort_bus.errors import BusError
-from consort_shared.errors import ConsortError
+from consort_shared.errors import ConsortError, UnknownRun
 
 DONE, FAILED, BAD_INPUT, NO_BUS, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -29,6 +29,10 @@ def told(error: BaseException, *, debug: bool) -> int:
     match cause:
         case KeyboardInterrupt() | asyncio.CancelledError():
             click.echo("interrupted", err=True)
+        case UnknownRun():
+            click.echo(
+                f"consort: {cause}; one that was handed in is there once it has been taken up", err=True
+            )
         case ConsortError():
             click.echo(f"consort: {cause}", err=True)
         case TimeoutError():

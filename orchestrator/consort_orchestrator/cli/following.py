@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.live import Live as RichLive
 
 from consort_bus.client import Client, LiveProgress, Logged
+from consort_bus.errors import BusError
 from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.live import drawn
 from consort_orchestrator.cli.options import Printer, as_json, terminal
@@ -27,6 +28,7 @@ from consort_orchestrator.cli.wording import event_lines
 NOBODY = "nobody has taken up the run yet: no orchestrator seems to be at work (`consort up` starts one)"
 PATIENCE = 1.5
 """Seconds after which it is said that nothing happens."""
+LOOK_AGAIN = 2.0
 FRAMES = 0.2
 """Seconds between two pictures of the live view."""
 
@@ -45,6 +47,8 @@ class View(Protocol):
     def tick(self, picture: Picture) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def forget(self, text: str) -> None: ...
 
 
 class Lines:
@@ -68,6 +72,8 @@ class Lines:
                 self._write(line)
 
     def tick(self, picture: Picture) -> None: ...
+
+    def forget(self, text: str) -> None: ...
 
 
 class Raw(Lines):
@@ -102,8 +108,6 @@ class Live:
 
     def entry(self, logged: Logged, picture: Picture) -> None:
         self._picture = picture
-        if picture.run.n == 1:
-            self._notes = [note for note in self._notes if note != NOBODY]
 
     def tick(self, picture: Picture) -> None:
         self._picture = picture
@@ -111,6 +115,9 @@ class Live:
 
     def note(self, text: str) -> None:
         self._notes.append(text)
+
+    def forget(self, text: str) -> None:
+        self._notes = [note for note in self._notes if note != text]
 
 
 def entry_json(logged: Logged) -> str:
@@ -153,7 +160,7 @@ async def follow(client: Client, run: str, view: View, *, patience: float = PATI
         async with client.progress(run) as told, asyncio.TaskGroup() as group:
             ticking = group.create_task(_tick(picture, view))
             hearing = group.create_task(_hear(picture, told))
-            hinting = group.create_task(_hint(picture, view, patience))
+            hinting = group.create_task(_hint(client, picture, view, patience))
             try:
                 async for logged in client.watch(run):
                     picture.take(logged)
@@ -175,7 +182,24 @@ async def _hear(picture: Picture, told: asyncio.Queue[LiveProgress]) -> None:
         picture.hear(await told.get())
 
 
-async def _hint(picture: Picture, view: View, patience: float) -> None:
+async def _hint(client: Client, picture: Picture, view: View, patience: float) -> None:
+    """Say what nobody on the bus says: that the run is not taken up, or that agents with its tasks are gone."""
+    said: set[str] = set()
     await asyncio.sleep(patience)
-    if picture.run.n == 0:
-        view.note(NOBODY)
+    while True:
+        wanted = {NOBODY} if picture.run.n == 0 else await _gone(client, picture)
+        for text in wanted - said:
+            view.note(text)
+        for text in said - wanted:
+            view.forget(text)
+        said = wanted
+        await asyncio.sleep(LOOK_AGAIN)
+
+
+async def _gone(client: Client, picture: Picture) -> set[str]:
+    try:
+        live = {presence.card.name for presence in await client.agents()}
+    except BusError:
+        return set()
+    gone = {agent for _, agent in picture.absent(live)}
+    return {f"{agent} has tasks of this run, but no process of it is there now" for agent in gone}

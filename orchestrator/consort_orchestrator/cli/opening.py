@@ -20,9 +20,11 @@ from consort_bus.credentials import Credentials
 from consort_bus.embedded import Embedded
 from consort_bus.errors import BusUnreachable
 from consort_orchestrator.cli.options import Place
-from consort_shared.errors import InvalidInput
+from consort_shared.errors import InvalidInput, UnknownRun
+from consort_shared.ids import is_run_id
 
 T = TypeVar("T")
+_LAST = "last"
 CLIENT = "me"
 """The name under which a person at this machine hands in runs."""
 
@@ -69,6 +71,36 @@ async def set_up_bus(url: str, provisioner: Credentials, replicas: int = 1) -> l
     """Make what must exist on a bus. Raises BusError."""
     async with open_bus(url, provisioner) as bus:
         return await topology.ensure(bus, replicas)
+
+
+async def resolved(client: Client, place: Place, text: str) -> str:
+    """The id of a run as people name it. A whole id is taken as it is: the run may be yet to come.
+
+    `last` is the newest on the log, or one handed in from this folder since. Raises UnknownRun, BusError.
+    """
+    if is_run_id(text):
+        return text
+    noted = _noted(place) if text == "last" else ""
+    try:
+        return max(await client.find_run(text), noted)
+    except UnknownRun:
+        if noted:
+            return noted
+        raise
+
+
+def remember(place: Place, run: str) -> None:
+    """Note a run that was handed in: it is not on the log before an orchestrator takes it up."""
+    if place.server is None:
+        (place.folder / _LAST).write_text(f"{run}\n", encoding="ascii")
+
+
+def _noted(place: Place) -> str:
+    try:
+        text = (place.folder / _LAST).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    return text if place.server is None and is_run_id(text) else ""
 
 
 def credentials_file(folder: Path, role: str, name: str) -> Path:

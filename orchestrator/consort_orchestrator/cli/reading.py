@@ -15,9 +15,8 @@ from consort_orchestrator.cli import summary
 from consort_orchestrator.cli.follow import Picture, Row
 from consort_orchestrator.cli.inputs import check_reference
 from consort_orchestrator.cli.live import tree
-from consort_orchestrator.cli.opening import client_of, run_to_end
+from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
-from consort_orchestrator.cli.submitting import resolved
 from consort_orchestrator.cli.wording import counted, moment, one_line, span, value_text
 from consort_shared.card import Presence
 
@@ -87,7 +86,7 @@ def show(run: str, place: Place, printer: Printer) -> None:
 
     async def read() -> tuple[Picture, list[Presence]]:
         async with client_of(place) as client:
-            picture = Picture.of(await resolved(client, run))
+            picture = Picture.of(await resolved(client, place, run))
             for logged in await client.entries(picture.run.id):
                 picture.take(logged)
             return picture, await client.agents()

@@ -34,7 +34,7 @@ from consort_orchestrator.cli.offers import (
     skills_needed,
     skills_of,
 )
-from consort_orchestrator.cli.opening import client_of, local_bus, run_to_end
+from consort_orchestrator.cli.opening import client_of, local_bus, remember, run_to_end
 from consort_orchestrator.cli.options import (
     Place,
     Printer,
@@ -200,6 +200,7 @@ async def _pursue(
 ) -> int:
     """Hand in the run, show it to its end, and tell what became of it."""
     await client.submit(order.plan, order.inputs, run=order.run)
+    remember(order.place, order.run)
     picture = await follow(client, order.run, view, patience=patience)
     output, files = await collect(client, picture, out or order.place.folder / "results" / order.run)
     printer.say(summary.as_text(picture, output, files, reference=order.run[:12]))

@@ -13,11 +13,11 @@ from consort_orchestrator.cli.ending import DONE, FAILED, TimedOut
 from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.following import follow, view_for
 from consort_orchestrator.cli.inputs import check_new_id, check_reference, inputs_of
-from consort_orchestrator.cli.opening import client_of, run_to_end
+from consort_orchestrator.cli.opening import client_of, remember, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, as_json, inputs_options, on_the_bus, printing
 from consort_orchestrator.cli.results import save_results
 from consort_shared.entries import Finished
-from consort_shared.ids import is_run_id, new_run_id
+from consort_shared.ids import new_run_id
 from consort_shared.plan import source
 from consort_shared.plan.model import Plan
 from consort_shared.values import Json
@@ -63,6 +63,7 @@ async def _submit(
 ) -> int:
     async with client_of(place, looking=False) as client:
         await client.submit(plan, inputs, goal=goal, run=run)
+        remember(place, run)
         if not wait:
             printer.say(run)
             printer.data({"run": run})
@@ -113,7 +114,7 @@ async def _result(
     text: str, out: Path | None, wait: bool, timeout: float | None, place: Place, printer: Printer
 ) -> None:
     async with client_of(place) as client:
-        run = await resolved(client, text)
+        run = await resolved(client, place, text)
         output = await _ended(client, run, wait, timeout)
         files = [] if out is None else await save_results(output, out, client.artefacts)
         printer.data(output)
@@ -156,7 +157,7 @@ def cancel(run: str, why: str, place: Place, printer: Printer) -> None:
 
 async def _cancel(text: str, why: str, place: Place, printer: Printer) -> None:
     async with client_of(place) as client:
-        run = await resolved(client, text)
+        run = await resolved(client, place, text)
         state = await _state_soon(client, run, why)
     told = {"asked": "is asked to be cancelled; an orchestrator has yet to do it"}
     printer.say(f"run {run} {told.get(state, f'is {state}')}")
@@ -175,8 +176,3 @@ async def _state_soon(client: Client, run: str, why: str) -> str:
     except TimeoutError:
         return "asked"
     return "asked"
-
-
-async def resolved(client: Client, text: str) -> str:
-    """The id of a run as people name it. A whole id is taken as it is: the run may be yet to come."""
-    return text if is_run_id(text) else await client.find_run(text)

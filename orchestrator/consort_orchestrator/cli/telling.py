@@ -14,9 +14,8 @@ from consort_bus.subjects import DeadSubject
 from consort_bus.wire import Wire
 from consort_orchestrator.cli.following import entry_json
 from consort_orchestrator.cli.inputs import check_reference
-from consort_orchestrator.cli.opening import client_of, run_to_end
+from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
-from consort_orchestrator.cli.submitting import resolved
 from consort_orchestrator.cli.wording import heading, in_words, one_line, size_text, value_text
 from consort_shared.errors import InvalidInput
 
@@ -50,7 +49,7 @@ async def _log(text: str, follow: bool, full: bool, place: Place, printer: Print
             printer.say(f"      {in_words(fact, full)}")
 
     async with client_of(place) as client:
-        run = await resolved(client, text)
+        run = await resolved(client, place, text)
         if not follow:
             for logged in await client.entries(run):
                 tell(logged)
@@ -80,7 +79,7 @@ def context(run: str, key: str | None, history: bool, place: Place, printer: Pri
 
     async def fetch() -> list[ContextValue]:
         async with client_of(place) as client:
-            found = await resolved(client, run)
+            found = await resolved(client, place, run)
             if key is not None and history:
                 return await client.context_history(found, key)
             return [value for value in await client.context(found) if key in (None, value.key)]

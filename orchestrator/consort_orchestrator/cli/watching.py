@@ -8,9 +8,8 @@ from consort_orchestrator.cli import summary
 from consort_orchestrator.cli.ending import DONE, FAILED
 from consort_orchestrator.cli.following import Live, follow, view_for
 from consort_orchestrator.cli.inputs import check_reference
-from consort_orchestrator.cli.opening import client_of, run_to_end
+from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
-from consort_orchestrator.cli.submitting import resolved
 from consort_orchestrator.cli.wording import one_line
 
 
@@ -40,7 +39,7 @@ def watch(run: str, start: int, live: bool | None, place: Place, printer: Printe
 
 async def _watch(text: str, start: int, live: bool | None, place: Place, printer: Printer) -> int:
     async with client_of(place) as client:
-        run = await resolved(client, text)
+        run = await resolved(client, place, text)
         view = view_for(printer, live, to_stderr=False, start=start)
         picture = await follow(client, run, view)
     if picture.state == "completed" and not printer.json:

@@ -51,11 +51,11 @@ AT_ONCE = 64
 CACHED_RUNS = 2000
 IDLE = 30.0
 """Seconds after which a run that nothing happens to leaves the cache."""
-POISON_AFTER = 5
+POISON_AFTER = 10
 """Deliveries after which a message that keeps failing is set aside."""
-RETRY_IN = 1.0
+RETRY_IN, LONGEST_RETRY = 1.0, 60.0
 ATTEMPTS = 20
-"""How often one batch is decided anew when others write to the same run, or stored values are needed."""
+"""How often one batch is decided anew when others write to the same run."""
 
 log = logging.getLogger("consort.orchestrator")
 
@@ -175,11 +175,13 @@ class Desk:
 
     async def _judge(self, case: Case, batch: list[Incoming]) -> None:
         """Judge a batch to its end. Whatever goes wrong, the messages come again or are set aside."""
+        refused = 0
         try:
-            for _ in range(ATTEMPTS):
+            while refused < ATTEMPTS:
                 try:
                     await self._attempt(case, batch)
                 except FenceRefused:
+                    refused += 1
                     self._forget(case)
                 except NeedArtefacts as exc:
                     await self._fetch(case, exc)
@@ -207,7 +209,7 @@ class Desk:
         log.error("run %s: cannot go on: %s", case.id, exc, exc_info=None if known else exc)
         for incoming in batch:
             if incoming.delivery.delivered < POISON_AFTER:
-                incoming.delivery.nak(RETRY_IN)
+                incoming.delivery.nak(min(RETRY_IN * 2.0 ** (incoming.delivery.delivered - 1), LONGEST_RETRY))
                 continue
             try:
                 await self._dead.set_aside(incoming, f"{type(exc).__name__}: {exc}")
@@ -217,8 +219,10 @@ class Desk:
 
     async def _attempt(self, case: Case, batch: Sequence[Incoming]) -> None:
         guessed = not case.looked_up and _seems_new(batch)
+        remembered = case.run is not None
         case.looked_up = True
         run = case.run or (Run(case.id) if guessed else await self._load(case))
+        now = self._now()
         said: list[Said] = [Said("log", foreign) for foreign in case.foreign]
         refused: list[tuple[Incoming, str]] = []
         causes: list[Cause] = []
@@ -236,26 +240,32 @@ class Desk:
         nonce = secrets.token_hex(6)
         waited = list(run.waiting.values())
         case.run = None  # until the entry is stored, the run in memory may be ahead of the log
-        decision = decide(run, said, World(self._now(), nonce, self._registry.candidates, case.blobs))
+        decision = decide(run, said, World(now, nonce, self._registry.candidates, case.blobs))
         for message, why in decision.refused:
             if id(message) in by_message and all(by_message[id(message)] is not i for i, _ in refused):
                 refused.append((by_message[id(message)], why))
         if guessed and not decision.facts:
             await self._attempt(case, batch)  # no fence would refuse the guess
             return
-        direct = await self._append(case, run, decision, tuple(causes)) if decision.facts else False
+        if remembered and not decision.facts:
+            await self._history.require_tail(
+                case.id, case.tail
+            )  # nor what is remembered of a run that moved on
+        direct = await self._append(case, run, decision, tuple(causes), now) if decision.facts else False
         case.run = run
         case.foreign.clear()
         await self._follow(case, run, decision, waited, direct, refused, batch)
 
-    async def _append(self, case: Case, run: Run, decision: Decision, causes: tuple[Cause, ...]) -> bool:
+    async def _append(
+        self, case: Case, run: Run, decision: Decision, causes: tuple[Cause, ...], now: float
+    ) -> bool:
         """Store the decision as the run's next entry. Whether it is addressed to the one agent it gives a task."""
         facts, grant = _addressed(run, decision.facts)
         entry = Entry(
             v=1,
             run=run.id,
             n=run.n + 1,
-            at=self._now(),
+            at=now,
             writer=self._writer,
             prev=run.chain,
             causes=causes,
@@ -295,6 +305,8 @@ class Desk:
         wake_at = None if due is None else max(due, now)
         await self._effects.of(run, decision.facts, direct=direct, waited=waited, wake_at=wake_at)
         case.timer = due or case.timer
+        if any(self._registry.candidates(skill) for skill in run.waiting.values()):
+            self._registry.tell_news()  # somebody came between the decision and the mark on the waiting list
         if decision.stopped or decision.answers:
             await self._effects.tell(run, decision)
             self._registry.forget_load(agent for agent, _ in decision.stopped)
@@ -329,9 +341,7 @@ def _seems_new(batch: Sequence[Incoming]) -> bool:
 
     Being wrong about it costs one refused append.
     """
-    return all(
-        incoming.subject.kind == "client" and incoming.delivery.delivered == 1 for incoming in batch
-    )
+    return all(incoming.subject.kind == "client" and incoming.delivery.delivered == 1 for incoming in batch)
 
 
 def _addressed(run: Run, facts: tuple[Fact, ...]) -> tuple[tuple[Fact, ...], Granted | None]:

@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from consort_bus import subjects
 from consort_bus.append import ENTRY_HEADER, Fence
 from consort_bus.artefacts import Artefacts
 from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal, Wrapped, body_of, stow
-from consort_bus.reading import Stored, read
+from consort_bus.errors import FenceRefused
+from consort_bus.reading import Stored, leader_last, read
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Run, apply, outstanding
 from consort_shared.codec import decode, encode
 from consort_shared.entries import Entry, Granted, body_digest, entry_adapter
 from consort_shared.errors import DecodeError
+
+_entries_of = lru_cache(maxsize=4096)(subjects.run_entries)
+
+
+@lru_cache(maxsize=4096)
+def _subject(run: str, agent: str | None, kind: str) -> str:
+    return str(EntrySubject(run, agent, kind))
 
 
 @dataclass(slots=True)
@@ -81,6 +90,13 @@ class History:
         run.n = entry.n
         run.chain = body_digest(body)
 
+    async def require_tail(self, run_id: str, tail: int) -> None:
+        """Make sure that nobody wrote behind `tail`. Raises FenceRefused when somebody did, BusError."""
+        subject = subjects.run_entries(run_id)
+        last = await leader_last(self._wire, subjects.LOG, subject)
+        if (last.seq if last is not None else 0) != tail:
+            raise FenceRefused(subject, tail)
+
     async def append(
         self, entry: Entry, *, tail: int, agent: str | None, kind: str, task: str, nonce: str
     ) -> tuple[int, str]:
@@ -91,14 +107,14 @@ class History:
         """
         body = encode(entry)
         digest = body_digest(body)
-        wrapped = await self._wrap(entry.run, body, digest, str(EntrySubject(entry.run, agent, kind)))
+        wrapped = await self._wrap(entry.run, body, digest, _subject(entry.run, agent, kind))
         if agent is not None:
             self._seal.address(wrapped, entry.run, agent, task, nonce)
         seq = await self._fence.append(
             wrapped.subject,
             wrapped.payload,
             wrapped.headers,
-            filter_subject=subjects.run_entries(entry.run),
+            filter_subject=_entries_of(entry.run),
             expected=tail,
             entry_id=wrapped.headers[ENTRY_HEADER],
         )

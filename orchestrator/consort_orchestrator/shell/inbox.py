@@ -7,6 +7,7 @@ code for a report's attempt. What cannot be read or proved is refused whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.envelope import CONTENT_TYPE, FORWARDED, OrchestratorSeal, body_of
@@ -24,6 +25,12 @@ class Incoming:
 
     subject: InboxSubject
     delivery: Delivery
+
+
+@lru_cache(maxsize=4096)
+def _published(agent: str, run: str) -> str:
+    """The subject that an agent's reports were published on, before the inbox stored them under another."""
+    return str(IncomingSubject("agent", agent, run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,14 @@ async def open_message(incoming: Incoming, run: Run, seal: OrchestratorSeal, art
     if nonce is None:
         return Opened(None, f"there is no task {message.task} in this run")
     assert who.who is not None
-    published = str(IncomingSubject("agent", who.who, who.run))
     genuine = seal.genuine_report(
-        published, delivery.data, headers, run=run.id, agent=who.who, task=message.task, nonce=nonce
+        _published(who.who, who.run),
+        delivery.data,
+        headers,
+        run=run.id,
+        agent=who.who,
+        task=message.task,
+        nonce=nonce,
     )
     if not genuine:
         return Opened(None, f"its code does not prove that {sender} received task {message.task}")

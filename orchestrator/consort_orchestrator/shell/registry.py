@@ -61,6 +61,11 @@ class Registry:
         """Called when a skill is on offer that was not before."""
         self._on_new_skills.append(callback)
 
+    def tell_news(self) -> None:
+        """Have whoever listens look at who waits for what."""
+        for callback in self._on_new_skills:
+            callback()
+
     def candidates(self, skill: str) -> list[Candidate]:
         """The live agents that offer a skill."""
         return [Candidate(name, slots, self._load[name]) for name, slots in self._offers.get(skill, ())]
@@ -148,5 +153,4 @@ class Registry:
         new = offers.keys() - self._offers.keys()
         self._offers = offers
         if new:
-            for callback in self._on_new_skills:
-                callback()
+            self.tell_news()

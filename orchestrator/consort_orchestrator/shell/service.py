@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
@@ -37,6 +38,7 @@ BATCH = 64
 """Messages that one shard's consumer may send ahead."""
 
 log = logging.getLogger("consort.orchestrator")
+_parsed = lru_cache(maxsize=4096)(InboxSubject.parse)  # what an agent says to a run comes under one subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Orchestrator:
         )
 
     def _arrived(self, delivery: Delivery) -> None:
-        subject = InboxSubject.parse(delivery.subject)
+        subject = _parsed(delivery.subject)
         if subject is None:
             log.error("unreadable subject in the inbox: %s", delivery.subject)
             delivery.term("unreadable subject")
@@ -113,4 +115,3 @@ class Orchestrator:
         while True:
             await asyncio.sleep(SWEEP)
             self._desk.sweep()
-
