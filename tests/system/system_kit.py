@@ -84,7 +84,11 @@ class System:
         environment = {**os.environ, "CONSORT_SERVER": self.url, "MARKS": str(self.marks), "NO_COLOR": "1"}
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", *arguments],
+                env=environment,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
             )
         child = Child(name, process, log)
         self.children.append(child)

@@ -54,7 +54,9 @@ async def finish(system: System, run: str) -> None:
 
 def forged(task: str) -> bytes:
     value = {"text": "forged"}
-    return encode(Report(task=task, instance="x", outcome=Done(output=Output(value=value, digest=digest(value)))))
+    return encode(
+        Report(task=task, instance="x", outcome=Done(output=Output(value=value, digest=digest(value))))
+    )
 
 
 async def dead(system: System, count: int) -> list[str]:
@@ -89,7 +91,9 @@ async def test_a_report_without_the_attempts_token_is_set_aside(at_gate: tuple[S
 async def test_another_agent_cannot_report_in_its_own_name(at_gate: tuple[System, str, str]) -> None:
     system, run, task = at_gate
     async with await as_(system, "agent", "rogue") as bus:
-        await bus.request(str(IncomingSubject("agent", "rogue", run)), forged(task), headers={"Content-Type": MSGPACK})
+        await bus.request(
+            str(IncomingSubject("agent", "rogue", run)), forged(task), headers={"Content-Type": MSGPACK}
+        )
     assert "agent.rogue" in (await dead(system, 1))[0]
     await finish(system, run)
 
@@ -109,7 +113,9 @@ async def test_a_forged_reply_into_the_inbox_is_set_aside(at_gate: tuple[System,
     await finish(system, run)
 
 
-async def test_a_forged_reply_onto_the_log_is_set_aside_and_reported(at_gate: tuple[System, str, str]) -> None:
+async def test_a_forged_reply_onto_the_log_is_set_aside_and_reported(
+    at_gate: tuple[System, str, str],
+) -> None:
     system, run, _ = at_gate
     async with await as_(system, "agent", "rogue") as bus:
         await bus.publish(f"artefact.agent.rogue.{'1' * 64}.0", b"x", reply=f"log.{run}.entry.-.granted")
@@ -121,7 +127,7 @@ async def test_a_forged_reply_onto_the_log_is_set_aside_and_reported(at_gate: tu
 
 async def test_garbage_on_every_subject_of_the_log_harms_nothing(at_gate: tuple[System, str, str]) -> None:
     """Even from somebody who may write there: set aside, reported, the run unharmed."""
-    system, run, task = at_gate
+    system, run, _ = at_gate
     async with await as_(system, "provisioner", "setup") as bus:
         for subject in (
             f"log.{run}.entry.-.granted",
@@ -232,9 +238,10 @@ async def test_a_plain_nats_client_submits_json(system: System) -> None:
     run = new_run_id()
     creds = system.creds("client", "plain")
     ended = subprocess.run(
-        [sys.executable, "-c", PLAIN_CLIENT, system.url, creds, run], capture_output=True, timeout=60, text=True
+        [sys.executable, "-c", PLAIN_CLIENT, system.url, creds, run],
+        capture_output=True,
+        timeout=60,
+        text=True,
     )
     assert ended.returncode == 0, ended.stderr
     assert await system.client.result(run, timeout=20) == {"a": {"text": "made json"}}
-
-

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
 from system_kit import System, until
 
+from consort_bus import embedded
+
 pytestmark = pytest.mark.slow
 
-STEPS = 6
 SLOW: dict[str, Any] = {
     "steps": {
         "first": {"skill": "text.make", "with": {"name": "a", "pause": 0.2}},
-        "left": {"skill": "text.extend", "needs": ["first"], "with": {"text": "${{ steps.first.output.text }}", "by": "l", "pause": 0.3}},
-        "right": {"skill": "text.extend", "needs": ["first"], "with": {"text": "${{ steps.first.output.text }}", "by": "r", "pause": 0.2}},
+        "left": {
+            "skill": "text.extend",
+            "needs": ["first"],
+            "with": {"text": "${{ steps.first.output.text }}", "by": "l", "pause": 0.3},
+        },
+        "right": {
+            "skill": "text.extend",
+            "needs": ["first"],
+            "with": {"text": "${{ steps.first.output.text }}", "by": "r", "pause": 0.2},
+        },
         "each": {
             "skill": "text.make",
             "needs": ["first"],
@@ -25,7 +36,14 @@ SLOW: dict[str, Any] = {
         "both": {
             "skill": "text.join",
             "needs": ["left", "right", "each"],
-            "with": {"parts": ["${{ steps.left.output }}", "${{ steps.right.output }}", "${{ steps.each.output[2] }}"], "pause": 0.2},
+            "with": {
+                "parts": [
+                    "${{ steps.left.output }}",
+                    "${{ steps.right.output }}",
+                    "${{ steps.each.output[2] }}",
+                ],
+                "pause": 0.2,
+            },
         },
         "loop": {
             "needs": ["both"],
@@ -71,22 +89,19 @@ async def test_agent_killed_five_times(system: System) -> None:
     run = await system.run(SLOW)
     for _ in range(5):
         before = sum(len(system.marked(name)) for name in ("make", "extend", "join"))
-        await until(lambda before=before: sum(len(system.marked(n)) for n in ("make", "extend", "join")) > before)
+        await until(
+            lambda before=before: sum(len(system.marked(n)) for n in ("make", "extend", "join")) > before
+        )
         agent.kill()
         agent = system.agent("worker")
     await _ends_right(system, run)
 
 
 async def test_bus_killed_and_restarted(system: System) -> None:
-    from consort_bus import embedded
-
     system.orchestrator()
     system.agent("worker")
     run = await system.run(SLOW)
     await until(lambda: system.marked("make"))
-    import os
-    import signal
-
     there = embedded.status(system.folder)
     assert there is not None
     os.kill(there.pid, signal.SIGKILL)

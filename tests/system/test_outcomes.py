@@ -31,7 +31,7 @@ def one(skill: str, **more: Any) -> dict[str, Any]:
     [
         (one("raise", retry={"attempts": 2, "wait": 0}), "exception", "RuntimeError: it broke", 2),
         (one("refuse"), "skill-error", "this cannot be done by anybody", 1),
-        (one("decline"), "declined", "not mine", 1),
+        (one("decline", retry={"wait": 0}), "declined", "not mine", 4),
         (one("lie"), "bad-output", "valid integer", 1),
         (one("hang", timeout=0.5, retry=ONCE), "timeout", "no report within 0.5 s", 1),
         (one("die", **{"with": {"times": "many"}}), "bad-input", "times: Input should be a valid integer", 1),
@@ -70,7 +70,11 @@ async def test_large_results_travel_by_digest(system: System) -> None:
     plan: dict[str, Any] = {
         "steps": {
             "big": {"skill": "value.make", "with": {"size": 300_000}},
-            "size": {"skill": "value.measure", "needs": ["big"], "with": {"text": "${{ steps.big.output.text }}"}},
+            "size": {
+                "skill": "value.measure",
+                "needs": ["big"],
+                "with": {"text": "${{ steps.big.output.text }}"},
+            },
             "each": {
                 "skill": "text.make",
                 "needs": ["big"],
@@ -95,7 +99,11 @@ async def test_a_hundred_megabytes_pass_from_agent_to_agent_and_damage_is_notice
     plan: dict[str, Any] = {
         "steps": {
             "make": {"skill": "blob.make", "with": {"size": size}},
-            "measure": {"skill": "blob.measure", "needs": ["make"], "with": {"blob": "${{ steps.make.output.blob }}"}},
+            "measure": {
+                "skill": "blob.measure",
+                "needs": ["make"],
+                "with": {"blob": "${{ steps.make.output.blob }}"},
+            },
         },
         "output": {"blob": "${{ steps.make.output.blob }}", "size": "${{ steps.measure.output }}"},
     }
@@ -130,7 +138,11 @@ async def test_context_is_written_judged_and_projected(system: System) -> None:
     orchestrator, agent = system.orchestrator(), system.agent("worker")
     run = await system.run(one("context.put"))
     answers = (await system.client.result(run, timeout=20))["it"]
-    assert [(answer["accepted"], answer["revision"]) for answer in answers] == [(True, 1), (False, 1), (True, 2)]
+    assert [(answer["accepted"], answer["revision"]) for answer in answers] == [
+        (True, 1),
+        (False, 1),
+        (True, 2),
+    ]
     assert "revision 1" in answers[1]["why"]
     assert any(isinstance(fact, Refused) and fact.what == "put" for fact in await system.facts(run))
     for child in (agent, orchestrator):
@@ -149,7 +161,11 @@ async def test_hand_offs_name_every_predecessor_with_its_digest(system: System) 
         "steps": {
             "a": {"skill": "text.make", "with": {"name": "a"}},
             "b": {"skill": "text.make", "with": {"name": "b"}},
-            "c": {"skill": "text.extend", "needs": ["a", "b"], "with": {"text": "${{ steps.a.output.text }}", "by": "c"}},
+            "c": {
+                "skill": "text.extend",
+                "needs": ["a", "b"],
+                "with": {"text": "${{ steps.a.output.text }}", "by": "c"},
+            },
         }
     }
     run = await system.run(plan)

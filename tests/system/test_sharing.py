@@ -157,5 +157,3 @@ async def fact_of(system: System, run: str, kind: type[Any]) -> Any:
                 if isinstance(fact, kind):
                     return fact
     raise AssertionError(f"no {kind.__name__}")
-
-
