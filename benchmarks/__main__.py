@@ -16,12 +16,15 @@ from benchmarks.workloads import workloads
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Consort beside a bare loop that does the same durable writes."
+        prog="python -m benchmarks",
+        description="Consort beside a bare loop that does the same durable writes.",
     )
     parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
     parser.add_argument("--repeats", type=int, default=5, help="how often each side has its turn")
     parser.add_argument("--quick", action="store_true", help="two repeats with fewer runs")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of an earlier run's file, measure nothing")
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="print the table of an earlier run's file, measure nothing"
+    )
     asked = parser.parse_args()
     if asked.table is not None:
         print(table(json.loads(asked.table.read_text(encoding="utf-8"))))

@@ -9,16 +9,16 @@ Two processes on the streams, consumers and rights that Consort uses. Per run:
     orchestrator  entry for whatever reports have arrived for the run meanwhile -> LOG, fenced;
                   copies where Consort makes copies; then the reports are acknowledged
 
-Messages are opaque bytes of the sizes that Consort's have (`shape`). The first three say which
-workload, stage and part of it they are about. There is no model, no code, no state but the
-position in the run, no timer, no second try: a message lost or a fence refused ends the
-process. The transport is the one that Consort uses, on the same event loop.
+Messages are opaque bytes of the sizes that Consort's have (`shape`). The first two say which
+workload and stage they are about. There is no model, no code, no header but those of the
+fence, no state but the position in the run, no timer, no second try: what comes again is
+passed over, and a refused fence ends the process. The transport is the one that Consort
+uses, on the same event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -38,6 +38,8 @@ from consort_bus.wire import Wire
 from consort_shared.lifeline import hold_on
 
 BATCH = 64
+_PATIENCE = 30.0
+"""Seconds for one write, because nothing is tried twice."""
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _UNDER = "Nats-Expected-Last-Subject-Sequence-Subject"
 _FILLER = bytes(1 << 20)
@@ -45,7 +47,7 @@ _FILLER = bytes(1 << 20)
 
 def body(workload: int, stage: int, size: int) -> bytes:
     """A message of that size."""
-    return bytes((workload, stage, 0)) + _FILLER[: max(size - 3, 0)]
+    return bytes((workload, stage)) + _FILLER[: max(size - 2, 0)]
 
 
 @dataclass(slots=True)
@@ -72,6 +74,8 @@ class BareOrchestrator:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, delivery: Delivery) -> None:
+        if delivery.delivered > 1:
+            return
         run_id = delivery.subject.rpartition(".")[2]
         run = self._runs.get(run_id)
         if run is None:
@@ -86,7 +90,9 @@ class BareOrchestrator:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self._loop.call_exception_handler({"message": "the bare loop failed", "exception": task.exception()})
+            self._loop.call_exception_handler(
+                {"message": "the bare loop failed", "exception": task.exception()}
+            )
             self._loop.stop()
 
     async def _work(self, run: _Run) -> None:
@@ -116,6 +122,7 @@ class BareOrchestrator:
             f"log.{run.id}.entry.{addressee}.{word}",
             body(kind, run.stage, size),
             headers={_EXPECTED: str(run.tail), _UNDER: f"log.{run.id}.entry.>"},
+            timeout=_PATIENCE,
         )
         run.tail = parse_ack("", answer.data, size).seq
         if word == "granted" and addressee == "-":
@@ -129,7 +136,9 @@ class BareOrchestrator:
         copy = body(kind, stage, shape.stages[stage].copy)
         publish = self._publisher.publish_nowait
         for pending in [
-            await publish(f"log.{run.id}.copy.{BARE_AGENT}.{stage}-{at}", copy, {_EXPECTED: "0"})
+            await publish(
+                f"log.{run.id}.copy.{BARE_AGENT}.{stage}-{at}", copy, {_EXPECTED: "0"}, timeout=_PATIENCE
+            )
             for at in range(shape.stages[stage].width)
         ]:
             await pending
@@ -145,6 +154,8 @@ class BareAgent:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, delivery: Delivery) -> None:
+        if delivery.delivered > 1:
+            return
         task = self._loop.create_task(self._report(delivery))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -153,7 +164,7 @@ class BareAgent:
         run = delivery.subject.split(".", 2)[1]
         kind, stage = delivery.data[0], delivery.data[1]
         report = body(kind, stage, self._shapes[kind].stages[stage].report)
-        answer = await self._wire.request(f"in.agent.{BARE_AGENT}.{run}", report)
+        answer = await self._wire.request(f"in.agent.{BARE_AGENT}.{run}", report, timeout=_PATIENCE)
         parse_ack("", answer.data, len(report))
         delivery.ack()
 

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from nats.aio.msg import Msg
 
@@ -78,13 +79,11 @@ class Driver:
     def to_bare(self, shapes: dict[str, Shape]) -> Submit:
         """Submission of as many bytes by the bare loop's client."""
         who = self._client.bus.identity.name
-        bodies = {
-            name: bare.body(at, 0, shape.submission) for at, (name, shape) in enumerate(shapes.items())
-        }
+        bodies = {name: bare.body(at, 0, shape.submission) for at, (name, shape) in enumerate(shapes.items())}
 
         async def submit(workload: Workload, run: str) -> object:
             return await self._publisher.publish(
-                f"in.client.{who}.{run}", bodies[workload.name], timeout=10.0
+                f"in.client.{who}.{run}", bodies[workload.name], timeout=30.0
             )
 
         return submit
@@ -147,7 +146,7 @@ class Driver:
                 async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run))
             ]
             entries += len(times)
-            gaps += [(later - sooner) % _DAY / 1e9 for sooner, later in zip(times, times[1:], strict=False)]
+            gaps += [(later - sooner) % _DAY / 1e9 for sooner, later in pairwise(times)]
         return gaps, entries / max(len(runs), 1)
 
 

@@ -37,9 +37,7 @@ def figures(workloads: Sequence[Workload], results: Results) -> dict[str, Any]:
     }
     for workload in workloads:
         sides = results.measured[workload.name]
-        told = {
-            name: [_one(workload, measured) for measured in repeats] for name, repeats in sides.items()
-        }
+        told = {name: [_one(workload, measured) for measured in repeats] for name, repeats in sides.items()}
         measure = "handoff_ms" if workload.name == "chain" else "rate"
         ratios = [
             ours[measure] / theirs[measure]
@@ -58,8 +56,7 @@ def figures(workloads: Sequence[Workload], results: Results) -> dict[str, Any]:
             "repeats": told,
         }
     found["peak_memory_mib"] = {
-        name: {role: round(peak, 1) for role, peak in peaks.items()}
-        for name, peaks in results.peaks.items()
+        name: {role: round(peak, 1) for role, peak in peaks.items()} for name, peaks in results.peaks.items()
     }
     found["message_bytes"] = {name: asdict(shape) for name, shape in results.shapes.items()}
     return found
@@ -92,9 +89,7 @@ def _middle(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
     middle: dict[str, Any] = {}
     for key, value in repeats[0].items():
         if isinstance(value, dict):
-            middle[key] = {
-                part: round(median(told[key][part] for told in repeats), 1) for part in value
-            }
+            middle[key] = {part: round(median(told[key][part] for told in repeats), 1) for part in value}
         elif isinstance(value, str):
             middle[key] = value
         else:
@@ -106,7 +101,11 @@ def _machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if "model name" in line
+        ]
         model = names[0] if names else model
     return {"cpu": model, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.release()}"}
 
@@ -134,13 +133,13 @@ def table(found: dict[str, Any]) -> str:
         _row(found, "fan", "throughput", "rate", "steps/s"),
         _row(found, "many", "throughput", "rate", "runs/s"),
         "",
-        "| processor time per step, µs | " + " | ".join(f"{role}, bare | {role}, Consort" for role in _ROLES) + " |",
+        "| processor time per step, µs | "
+        + " | ".join(f"{role}, bare | {role}, Consort" for role in _ROLES)
+        + " |",
         "|---|" + "--:|" * (2 * len(_ROLES)),
     ]
     for name in ("chain", "fan", "many"):
-        cells = [
-            f"{found[name][side]['cpu_us_per_step'][role]:.0f}" for role in _ROLES for side in SIDES
-        ]
+        cells = [f"{found[name][side]['cpu_us_per_step'][role]:.0f}" for role in _ROLES for side in SIDES]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     peaks = found["peak_memory_mib"]
     lines += ["", "| peak memory, MiB | bare loop | Consort |", "|---|--:|--:|"]
@@ -152,11 +151,13 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(
-    found: dict[str, Any], workload: str, label: str, key: str, unit: str, *, ratio: bool = True
-) -> str:
+def _row(found: dict[str, Any], workload: str, label: str, key: str, unit: str, *, ratio: bool = True) -> str:
     told = found[workload]
     bare, ours = told["bare"][key], told["consort"][key]
-    shown = f"{bare:,.2f} {unit} | {ours:,.2f} {unit}" if unit == "ms" else f"{bare:,.0f} {unit} | {ours:,.0f} {unit}"
+    shown = (
+        f"{bare:,.2f} {unit} | {ours:,.2f} {unit}"
+        if unit == "ms"
+        else f"{bare:,.0f} {unit} | {ours:,.0f} {unit}"
+    )
     spread = f"{told['ratio']:.2f} | {told['ratio_min']:.2f} to {told['ratio_max']:.2f}"
     return f"| {workload} | {label} | {shown} | " + (spread if ratio else f"{ours / bare:.2f} | ") + " |"

@@ -84,9 +84,7 @@ def _creds(server: Embedded, role: str, name: str) -> str:
 
 
 @asynccontextmanager
-async def _running(
-    name: str, commands: Mapping[str, Sequence[str]], life: Lifeline
-) -> AsyncIterator[Side]:
+async def _running(name: str, commands: Mapping[str, Sequence[str]], life: Lifeline) -> AsyncIterator[Side]:
     processes: dict[str, asyncio.subprocess.Process] = {}
     try:
         for role, arguments in commands.items():

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from benchmarks.workloads import AGENT, TEXT, Workload
 from consort_bus import subjects
-from consort_bus.envelope import AgentSeal, CONTENT_TYPE, SCHEMA
+from consort_bus.envelope import CONTENT_TYPE, SCHEMA, AgentSeal
 from consort_bus.reading import Stored, read
 from consort_bus.subjects import IncomingSubject
 from consort_bus.wire import Wire
@@ -22,7 +22,7 @@ from consort_shared.codec import MSGPACK, decode, encode
 from consort_shared.entries import Accepted, Submitted, delivery_adapter, entry_adapter
 from consort_shared.ids import new_run_id
 from consort_shared.messages import Done, Output, Report, Submit
-from consort_shared.values import canonical, bytes_digest
+from consort_shared.values import bytes_digest, canonical
 
 _FENCE = ("Nats-Expected-Last-Subject-Sequence", "Nats-Expected-Last-Subject-Sequence-Subject")
 
@@ -56,9 +56,7 @@ def to_json(shapes: Mapping[str, Shape]) -> str:
 
 def from_json(text: str) -> dict[str, Shape]:
     return {
-        name: Shape(
-            told["submission"], told["first"], tuple(Stage(**stage) for stage in told["stages"])
-        )
+        name: Shape(told["submission"], told["first"], tuple(Stage(**stage) for stage in told["stages"]))
         for name, told in json.loads(text).items()
     }
 
@@ -112,7 +110,5 @@ def _report_size() -> int:
     body = encode(Report(task="1-0", instance="0" * 8, outcome=Done(output=output), seconds=0.001))
     run = new_run_id()
     subject = str(IncomingSubject("agent", AGENT, run))
-    wrapped = AgentSeal(bytes(32)).report(
-        subject, body, {CONTENT_TYPE: MSGPACK, SCHEMA: "1"}, run, bytes(16)
-    )
+    wrapped = AgentSeal(bytes(32)).report(subject, body, {CONTENT_TYPE: MSGPACK, SCHEMA: "1"}, run, bytes(16))
     return len(body) + _header_bytes(wrapped.headers)
