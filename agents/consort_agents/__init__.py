@@ -14,5 +14,6 @@
 from consort_agents.context import Context
 from consort_agents.errors import AgentError, Decline, SkillError
 from consort_agents.kit import Agent
+from consort_shared.values import ArtefactRef
 
-__all__ = ["Agent", "AgentError", "Context", "Decline", "SkillError"]
+__all__ = ["Agent", "AgentError", "ArtefactRef", "Context", "Decline", "SkillError"]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from consort_shared.card import Presence
 from consort_shared.codec import MSGPACK, decode, encode, unpack
 from consort_shared.entries import Entry, Finished, Submitted, Waiting
 from consort_shared.errors import DecodeError, RunCancelled, RunFailed, UnknownRun
-from consort_shared.ids import new_run_id
+from consort_shared.ids import new_run_id, run_started
 from consort_shared.messages import Cancel, Output, Submit
 from consort_shared.plan.model import Plan
 from consort_shared.values import STORED, ArtefactRef, Json
@@ -234,11 +235,11 @@ class Client:
     async def runs(self, limit: int = 20) -> list[RunSummary]:
         """The newest runs, newest first. Raises BusError."""
         ids = await self._run_ids()
-        return [await self._summary(run) for run in sorted(ids, reverse=True)[:limit]]
+        return [await self._summary(run) for run in sorted(ids, key=_begun, reverse=True)[:limit]]
 
     async def find_run(self, text: str) -> str:
         """The run whose id starts with `text`; `last` is the newest. Raises UnknownRun."""
-        ids = sorted(await self._run_ids())
+        ids = sorted(await self._run_ids(), key=_begun)
         found = ids[-1:] if text == "last" else [run for run in ids if run.startswith(text)]
         if len(found) != 1:
             what = "no run" if not found else f"{len(found)} runs"
@@ -332,6 +333,12 @@ class Client:
         if isinstance(value, Sequence) and not isinstance(value, str):
             return [await self._fetched(part) for part in value]
         return value
+
+
+def _begun(run: str) -> tuple[float, str]:
+    """For putting runs in order. An id that was not made from the time, and so lies ahead of it, comes first."""
+    begun = run_started(run).timestamp() if int(run[:12], 16) < 4e12 else 0.0
+    return (begun if begun <= time.time() + 3600 else 0.0), run
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

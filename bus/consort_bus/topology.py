@@ -243,10 +243,10 @@ _STREAMS: dict[str, dict[str, Any]] = {
         "max_age": _nanoseconds(DEAD_KEPT),
         "deny_delete": True,
     },
-    subjects.CONTEXT: _bucket(subjects.CONTEXT_FILTER, CONTEXT_HISTORY),
+    subjects.CONTEXT: _bucket(subjects.CONTEXT_FILTER, CONTEXT_HISTORY, max_age=_nanoseconds(LOG_KEPT)),
     subjects.AGENTS: _bucket(subjects.AGENTS_FILTER, 1, allow_msg_ttl=True),
     subjects.WAITING: _bucket(subjects.WAITING_FILTER, 1, allow_msg_ttl=True),
-    subjects.ARTEFACTS: _bucket(subjects.ARTEFACTS_FILTER, 1),
+    subjects.ARTEFACTS: _bucket(subjects.ARTEFACTS_FILTER, 1, max_age=_nanoseconds(LOG_KEPT)),
 }
 
 

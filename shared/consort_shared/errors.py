@@ -67,11 +67,15 @@ class UnknownRun(ConsortError):
 class RunFailed(ConsortError):
     """The run ended without its result."""
 
+    verb = "failed"
+
     def __init__(self, run: str, reason: str) -> None:
-        super().__init__(f"run {run} failed: {reason}")
+        super().__init__(f"run {run} {self.verb}: {reason}")
         self.run = run
         self.reason = reason
 
 
 class RunCancelled(RunFailed):
     """The run was cancelled before it ended."""
+
+    verb = "was cancelled"

@@ -107,9 +107,10 @@ def _show(picture: Picture, absent: list[tuple[str, str]]) -> None:
         "plan": f"{picture.name}, version {run.plan.version}" if run.plan is not None else "",
         "goal": one_line(run.goal),
         "client": run.client,
-        "submitted": moment(run.submitted_at),
+        "submitted": moment(run.submitted_at) if run.submitted_at else "",
         "inputs": value_text(run.inputs, 200) if run.inputs else "",
-        "state": f"{picture.state}, {'took' if ended else 'since'} {span(picture.seconds(now))}",
+        "state": picture.state
+        + (f", {'took' if ended else 'since'} {span(picture.seconds(now))}" if run.submitted_at else ""),
         "why": one_line(run.finished.why, 2000) if run.finished is not None else "",
         "tasks": summary.tally_text(picture),
         "entries": str(run.n),

@@ -17,6 +17,7 @@ from consort_bus.access import ROLES
 from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.errors import BusUnreachable, BusUnsuitable
+from consort_bus.keys import Authority
 from consort_orchestrator.cli.ending import DONE
 from consort_orchestrator.cli.offers import offers_required
 from consort_orchestrator.cli.opening import credentials_file, creds_wanted, local_bus, run_to_end, set_up_bus
@@ -266,6 +267,32 @@ def access_issue(role: str, name: str, out: Path, ttl: str | None, folder: Path,
     told["expires"] = credentials.expires.isoformat() if credentials.expires is not None else None
     printer.say(f"{role}.{name}: {out}" + (f", until {told['expires']}" if told["expires"] else ""))
     printer.data(told)
+
+
+@access.command("server-config")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file to write. [default: print it]"
+)
+@in_folder
+@printing
+def access_server_config(out: Path | None, folder: Path, printer: Printer) -> None:
+    """What a server of your own needs in its configuration to accept the folder's credentials.
+
+    It holds no secret. Include it in the server's file, and set up the bus once:
+
+    \b
+    Examples:
+      consort access server-config --out consort.conf
+      consort access issue provisioner setup --out setup.creds
+      consort bus setup --server nats://bus:4222 --creds setup.creds
+    """
+    text = Authority.load_or_create(folder / "keys").server_config()
+    if out is None:
+        printer.say(text.rstrip())
+    else:
+        out.write_text(text)
+        printer.say(f"server configuration: {out}")
+    printer.data({"config": text, "file": None if out is None else str(out)})
 
 
 def _span(text: str) -> timedelta:

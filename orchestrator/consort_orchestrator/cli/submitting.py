@@ -50,7 +50,7 @@ def submit(
     Examples:
       consort submit plan.yaml --input topic=tea
       consort submit plan.yaml --wait
-      consort submit plan.yaml --run $(openssl rand -hex 16)
+      consort submit plan.yaml --run 01a2051b2684838736fbd7b316bc8241   (again, after a doubt)
     """
     checked = source.load_checked(plan)
     inputs = inputs_of(checked, pairs, inputs_file)

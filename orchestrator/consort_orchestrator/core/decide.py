@@ -114,7 +114,11 @@ def _judge(going: Advance, decision: Decision, said: Said) -> None:
         case Cancel():
             if run.finished is not None:
                 return
-            if run.plan is not None:
+            if run.plan is not None and said.sender.startswith("client.") and said.sender != run.client:
+                decision.refused.append(
+                    (said, f"the run is {run.client}'s, only they or a reviewer may cancel it")
+                )
+            elif run.plan is not None:
                 going.finish(Finished(state="cancelled", why=message.why or f"cancelled by {said.sender}"))
             else:
                 decision.refused.append((said, "there is no such run"))

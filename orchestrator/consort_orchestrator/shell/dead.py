@@ -10,6 +10,7 @@ from __future__ import annotations
 from consort_bus import subjects
 from consort_bus.envelope import as_text
 from consort_bus.publish import Publisher
+from consort_bus.pull import Delivery
 from consort_bus.reading import Stored
 from consort_bus.subjects import DeadSubject
 from consort_orchestrator.shell.inbox import Incoming
@@ -35,6 +36,13 @@ class DeadLetters:
             delivery.data,
             as_text(delivery.headers),
             why,
+        )
+
+    async def set_aside_unaddressed(self, delivery: Delivery, why: str) -> None:
+        """A message of the inbox that names no run. Raises BusError."""
+        where = DeadSubject(subjects.INBOX, None)
+        await self._store(
+            where, delivery.subject, delivery.seq, delivery.data, as_text(delivery.headers), why
         )
 
     async def set_aside_stored(self, run: str, stored: Stored, why: str) -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from consort_bus.artefacts import Artefacts
 from consort_bus.envelope import OrchestratorSeal
 from consort_bus.errors import AppendUnknown, BusError, FenceRefused
+from consort_bus.pull import Delivery
 from consort_orchestrator.core import Decision, Foreign, NeedArtefacts, Run, Said, World, decide
 from consort_orchestrator.core.handoff import delivered
 from consort_orchestrator.core.state import IllegalMove
@@ -132,6 +133,22 @@ class Desk:
                 task = asyncio.get_running_loop().create_task(self._work())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def take_unaddressed(self, delivery: Delivery) -> None:
+        """Set a message aside that names no run; returns at once."""
+        task = asyncio.get_running_loop().create_task(self._set_unaddressed_aside(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _set_unaddressed_aside(self, delivery: Delivery) -> None:
+        log.warning("a message in the inbox names no run: %s", delivery.subject)
+        try:
+            await self._dead.set_aside_unaddressed(
+                delivery, "its subject names no run: 32 hex digits are wanted"
+            )
+            delivery.ack()
+        except BusError as exc:
+            log.warning("it cannot be set aside now: %s", exc)
 
     async def drained(self) -> None:
         """Wait until nothing is being judged any more."""

@@ -65,7 +65,7 @@ class Effects:
             if isinstance(fact, Granted) and not direct:
                 pending.append(await self._copy(run, fact))
             elif isinstance(fact, Written):
-                pending.append(await self._project(run, fact.key, run.context[fact.key]))
+                pending.append(await self._project(run, fact.key, fact))
             elif isinstance(fact, Waiting):
                 pending.append(await self._put(str(WaitingSubject(fact.skill, run.id)), b"{}"))
         for skill in set(waited) - set(run.waiting.values()):
@@ -124,7 +124,7 @@ class Effects:
         wrapped.headers[EXPECT_LAST] = "0"
         return await self._publisher.publish_nowait(wrapped.subject, wrapped.payload, wrapped.headers)
 
-    async def _project(self, run: Run, key: str, kept: Kept) -> asyncio.Future[PubAck]:
+    async def _project(self, run: Run, key: str, kept: Kept | Written) -> asyncio.Future[PubAck]:
         payload, headers = await stow(encode(kept.output), self._artefacts)
         headers |= {REVISION: str(kept.revision), "Consort-Author": kept.author, "Consort-Task": kept.task}
         return await self._put(str(ContextSubject(run.id, key)), payload, headers)

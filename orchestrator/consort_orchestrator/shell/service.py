@@ -106,8 +106,7 @@ class Orchestrator:
     def _arrived(self, delivery: Delivery) -> None:
         subject = _parsed(delivery.subject)
         if subject is None:
-            log.error("unreadable subject in the inbox: %s", delivery.subject)
-            delivery.term("unreadable subject")
+            self._desk.take_unaddressed(delivery)
             return
         self._desk.take(Incoming(subject, delivery))
 

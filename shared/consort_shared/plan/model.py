@@ -144,7 +144,9 @@ class Step(_Part):
         if self.steps is not None and (self.with_ or self.key or self.context):
             raise ValueError("`with`, `key` and `context` belong to a step with a `skill`, not to a block")
         if self.steps is not None and self.model_fields_set & {"timeout", "retry"}:
-            raise ValueError("`timeout` and `retry` belong to a step with a `skill`: a block's steps have their own")
+            raise ValueError(
+                "`timeout` and `retry` belong to a step with a `skill`: a block's steps have their own"
+            )
         if self.for_each and self.repeat:
             raise ValueError("`for_each` and `repeat` exclude each other; put one inside a block")
         return self
