@@ -32,6 +32,7 @@ from consort_bus.wire import Wire
 from consort_shared.errors import ConsortError
 from consort_shared.lifeline import hold_on
 from consort_shared.logs import set_up_logging
+from consort_shared.looping import run_for_long
 
 GROUP = "consort.agents"
 
@@ -137,7 +138,7 @@ def main(
     try:
         found = find_agent(agent)
         credentials = Credentials.load(creds)
-        _run(serve(found, server, credentials, slots=slots, grace=timedelta(seconds=grace)))
+        run_for_long(serve(found, server, credentials, slots=slots, grace=timedelta(seconds=grace)))
     except* ConsortError as group:
         first = group.exceptions[0]
         while isinstance(first, BaseExceptionGroup):
@@ -156,12 +157,3 @@ def show_cards(names: Sequence[str]) -> None:
             told = str(exc) if isinstance(exc, ConsortError) else f"{type(exc).__name__}: {exc}"
             shown = {"agent": name, "error": told}
         click.echo(json.dumps(shown))
-
-
-def _run(coroutine: object) -> None:
-    try:
-        import uvloop
-    except ImportError:  # not available on every platform
-        asyncio.run(coroutine)  # type: ignore[arg-type]
-    else:
-        uvloop.run(coroutine)  # type: ignore[arg-type]

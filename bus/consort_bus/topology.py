@@ -44,7 +44,7 @@ LOG_KEPT = timedelta(days=30)
 DEAD_KEPT = timedelta(days=30)
 SHARD_ACK_WAIT = timedelta(seconds=4)
 SHARD_PIN_TIMEOUT = timedelta(seconds=4)
-SHARD_ACK_PENDING = 1000
+SHARD_ACK_PENDING = 64
 AGENT_PULL_EXPIRES = timedelta(seconds=60)
 MEND = "set it up with `consort bus setup`"
 

@@ -24,6 +24,8 @@ from consort_shared.plan.model import Plan
 from consort_shared.values import Json
 
 SCHEMA = 1
+ENDED = "ended"
+"""The kind of a run's last entry, see `kind_of`."""
 
 
 class _Part(BaseModel):
@@ -286,7 +288,7 @@ def body_digest(body: bytes) -> str:
 def kind_of(facts: tuple[Fact, ...]) -> str:
     """The word that an entry bears in its subject, so that readers can filter."""
     kinds = {fact.fact for fact in facts}
-    for fact, kind in (("finished", "ended"), ("granted", "granted"), ("waiting", "waiting")):
+    for fact, kind in (("finished", ENDED), ("granted", "granted"), ("waiting", "waiting")):
         if fact in kinds:
             return kind
     return "noted"

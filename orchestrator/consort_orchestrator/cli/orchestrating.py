@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
 
 from consort_bus import embedded, topology
 from consort_bus.connection import open_bus
@@ -18,6 +16,7 @@ from consort_orchestrator.cli.options import Place
 from consort_orchestrator.shell.service import Orchestrator
 from consort_shared.lifeline import hold_on
 from consort_shared.logs import set_up_logging
+from consort_shared.looping import run_for_long
 
 CONNECT_PATIENCE = 30.0
 """Seconds to wait for a bus that is just starting."""
@@ -27,7 +26,7 @@ log = logging.getLogger("consort.orchestrator")
 def serve(place: Place, name: str, log_level: str) -> None:
     """Run an orchestrator until told to stop. Raises BusError."""
     set_up_logging(log_level)
-    _run(_serve(place, name))
+    run_for_long(_serve(place, name))
 
 
 async def _serve(place: Place, name: str) -> None:
@@ -62,12 +61,3 @@ async def _identity(stack: AsyncExitStack, place: Place, name: str) -> tuple[str
     if place.creds is None:
         raise creds_wanted(place, "an orchestrator")
     return place.server, Credentials.load(place.creds)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:  # not available on every platform
-        asyncio.run(work)
-    else:
-        uvloop.run(work)

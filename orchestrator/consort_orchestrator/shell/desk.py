@@ -238,6 +238,10 @@ class Desk:
         guessed = not case.looked_up and _seems_new(batch)
         remembered = case.run is not None
         case.looked_up = True
+        if not remembered and _only_wakes(batch) and await self._history.has_ended(case.id):
+            _acknowledge(batch)  # the timer of a run that ended in time
+            self._cases.pop(case.id, None) if not case.queue else None
+            return
         run = case.run or (Run(case.id) if guessed else await self._load(case))
         now = self._now()
         said: list[Said] = [Said("log", foreign) for foreign in case.foreign]
@@ -327,8 +331,7 @@ class Desk:
         if decision.stopped or decision.answers:
             await self._effects.tell(run, decision)
             self._registry.forget_load(agent for agent, _ in decision.stopped)
-        for incoming in batch:
-            incoming.delivery.ack()
+        _acknowledge(batch)
         if run.finished is not None:
             self._cases.pop(case.id, None) if not case.queue else None
 
@@ -351,6 +354,15 @@ class Desk:
         case.timer = None
         for ref in need.refs:
             case.blobs[ref.artefact] = unpack(await self._artefacts.get(ref), ref.media_type)
+
+
+def _acknowledge(batch: Sequence[Incoming]) -> None:
+    for incoming in batch:
+        incoming.delivery.ack()
+
+
+def _only_wakes(batch: Sequence[Incoming]) -> bool:
+    return all(incoming.subject.kind == "timer" for incoming in batch)
 
 
 def _seems_new(batch: Sequence[Incoming]) -> bool:

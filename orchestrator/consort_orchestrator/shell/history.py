@@ -16,12 +16,12 @@ from consort_bus.append import ENTRY_HEADER, Fence
 from consort_bus.artefacts import Artefacts
 from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal, Wrapped, body_of, stow
 from consort_bus.errors import FenceRefused
-from consort_bus.reading import Stored, leader_last, read
+from consort_bus.reading import Stored, last, leader_last, read
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Run, apply, outstanding
 from consort_shared.codec import decode, encode
-from consort_shared.entries import Entry, Granted, body_digest, entry_adapter
+from consort_shared.entries import ENDED, Entry, Granted, body_digest, entry_adapter
 from consort_shared.errors import DecodeError
 
 _entries_of = lru_cache(maxsize=4096)(subjects.run_entries)
@@ -90,11 +90,17 @@ class History:
         run.n = entry.n
         run.chain = body_digest(body)
 
+    async def has_ended(self, run_id: str) -> bool:
+        """Whether the run's end is on the log, without reading the rest. Raises BusError."""
+        subject = str(EntrySubject(run_id, None, ENDED))
+        stored = await last(self._wire, subjects.LOG, subject)
+        return stored is not None and self._seal.genuine_entry(subject, stored.data, stored.headers)
+
     async def require_tail(self, run_id: str, tail: int) -> None:
         """Make sure that nobody wrote behind `tail`. Raises FenceRefused when somebody did, BusError."""
         subject = subjects.run_entries(run_id)
-        last = await leader_last(self._wire, subjects.LOG, subject)
-        if (last.seq if last is not None else 0) != tail:
+        newest = await leader_last(self._wire, subjects.LOG, subject)
+        if (newest.seq if newest is not None else 0) != tail:
             raise FenceRefused(subject, tail)
 
     async def append(

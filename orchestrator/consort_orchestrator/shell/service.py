@@ -32,6 +32,7 @@ from consort_orchestrator.shell.history import History
 from consort_orchestrator.shell.inbox import Incoming
 from consort_orchestrator.shell.joining import Joining
 from consort_orchestrator.shell.registry import Registry
+from consort_shared.plan.expressions import condition
 
 SWEEP = 5.0
 BATCH = 64
@@ -82,6 +83,7 @@ class Orchestrator:
                 group.create_task(self._sweep()),
             ]
             await self.registry.refresh()
+            condition("true").evaluate({})  # the first expression loads the language: not while runs wait
             pulls = [group.create_task(self._pull(shard).run()) for shard in range(subjects.SHARDS)]
             log.info("orchestrator %s is ready", self.writer)
             ready()
