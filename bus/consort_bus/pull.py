@@ -291,8 +291,16 @@ class Pull:
 
     def _ask(self) -> None:
         """For as many as may come now."""
-        count = (self._slots - self._held if self._slots else self._batch) - self._asked
-        if count <= 0 or self._paused or not self._running or self._again is not None:
+        free = self._slots - self._held if self._slots else self._batch
+        count = free - self._asked
+        # While half of what is free is asked for already, the next few messages come without a new request.
+        if (
+            count <= 0
+            or self._asked > free >> 1
+            or self._paused
+            or not self._running
+            or self._again is not None
+        ):
             return
         request = self._request | {"batch": count}
         if self._pin:
