@@ -27,6 +27,7 @@ QUIET = settings(
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(7))
 def test_any_plan_any_faults(block: int) -> None:
+    """S20: with the runs of the next test 1,000 seeded ones; no step ever starts before what it needs is accepted."""
     for seed in range(block * 100, block * 100 + 100):
         try:
             Simulation(seed).go()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from system_kit import Child, System
+from test_sharing import fact_of
 
-from consort_shared.entries import Granted
+from consort_shared.entries import Granted, Waiting
 from consort_shared.plan.source import load_checked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -19,12 +20,17 @@ AGENTS = ("researcher", "analyst", "surveyor", "writer", "checker")
 
 
 async def test_killing_each_process_of_the_example_changes_nothing(system: System) -> None:
-    """S16 and the demo under kills: five times the orchestrator, once each agent while it has a task."""
+    """S4, S8, S16: five programs that know only the bus; one comes late and the run waits for it, saying for what.
+
+    Then the same again under kills: five times the orchestrator, once each agent while it has a task.
+    """
     plan = load_checked(EXAMPLE / "plan.yaml")
     inputs: dict[str, Any] = {"sources": str(EXAMPLE / "sources")}
     orchestrator = system.orchestrator()
-    agents = {name: system.agent(name, module=None) for name in AGENTS}
+    agents = {name: system.agent(name, module=None) for name in AGENTS if name != "checker"}
     quiet = await system.client.submit(plan, inputs)
+    await fact_of(system, quiet, Waiting, skill="check.facts")
+    agents["checker"] = system.agent("checker", module=None)
     wanted = await system.client.result(quiet, timeout=90)
 
     run = await system.client.submit(plan, inputs)

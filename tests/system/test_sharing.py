@@ -149,10 +149,11 @@ async def until_agents(system: System, names: set[str]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def fact_of(system: System, run: str, kind: type[Any]) -> Any:
-    async with asyncio.timeout(20):
+async def fact_of(system: System, run: str, kind: type[Any], **wanted: Any) -> Any:
+    """The first fact of a kind, with those values, as soon as it is on the log."""
+    async with asyncio.timeout(30):
         async for logged in system.client.watch(run):
             for fact in logged.entry.facts:
-                if isinstance(fact, kind):
+                if isinstance(fact, kind) and all(getattr(fact, key) == wanted[key] for key in wanted):
                     return fact
     raise AssertionError(f"no {kind.__name__}")

@@ -63,9 +63,15 @@ def agent() -> None:
 @click.option(
     "--slots", type=click.IntRange(1, 10_000), help="Tasks at a time; by default what the agent says."
 )
+@click.option(
+    "--grace", type=click.FloatRange(0), help="Seconds to finish in when told to stop. [default: 30]"
+)
+@click.option("--log-level", help="debug, info, warning or error. [default: info]")
 @on_the_bus
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error comes from.")
-def agent_start(agent: str, slots: int | None, place: Place) -> None:
+def agent_start(
+    agent: str, slots: int | None, grace: float | None, log_level: str | None, place: Place
+) -> None:
     """Run an agent, installed or of your own, until SIGTERM or Ctrl-C.
 
     More processes of the same agent share its tasks. For the bus of a folder the
@@ -79,8 +85,9 @@ def agent_start(agent: str, slots: int | None, place: Place) -> None:
     """
     server, creds = run_to_end(_agents_bus(agent, place))
     command = [sys.executable, "-m", "consort_agents", "--server", server, "--creds", str(creds)]
-    if slots is not None:
-        command += ["--slots", str(slots)]
+    for option, value in (("--slots", slots), ("--grace", grace), ("--log-level", log_level)):
+        if value is not None:
+            command += [option, str(value)]
     sys.stdout.flush()
     os.execv(sys.executable, [*command, "--", agent])  # noqa: S606 - no shell is wanted
 
