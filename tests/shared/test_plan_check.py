@@ -1,4 +1,4 @@
-"""S15, its validation half: Every fault of a plan is found, named where it is, and says what to do."""
+"""S15, its validation half: every fault of a plan is found, named where it is, and says what to do."""
 
 from __future__ import annotations
 
