@@ -160,9 +160,18 @@ async def test_credentials_end_while_connected(embedded_bus: Embedded) -> None:
             assert isinstance(await bus.wait_closed(), CredentialsRefused)
         with pytest.raises(NoAnswer):
             await bus.request(subjects.stream_info(subjects.LOG))
-    with pytest.raises(CredentialsRefused, match="the credentials expired at"):
-        async with open_bus(embedded_bus.url, brief):
-            pass
+    assert "the credentials expired at" in await _refusal(embedded_bus.url, brief)
+
+
+async def _refusal(url: str, credentials: Credentials) -> str:
+    """Why they are not let in; the server counts their time in whole seconds, so perhaps not at once."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                async with open_bus(url, credentials):
+                    await asyncio.sleep(0.05)
+            except CredentialsRefused as exc:
+                return str(exc)
 
 
 async def test_a_refused_request_says_so_at_once(open_as: OpenAs) -> None:
