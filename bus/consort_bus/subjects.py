@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 from consort_shared.ids import NAME_PATTERN, SKILL_PATTERN, is_run_id, is_token
@@ -65,12 +66,14 @@ _stream = re.compile(r"[A-Z][A-Z_]{0,31}")
 _number = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
+@lru_cache(maxsize=8192)
 def _run(text: str) -> str:
     if not is_run_id(text) or len(text) != 32:
         raise ValueError(f"{text!r} is no run id")
     return text
 
 
+@lru_cache(maxsize=8192)
 def _token(text: str) -> str:
     if not is_token(text) or text.endswith("\n"):
         raise ValueError(f"{text!r} cannot be part of a subject: lower-case letters, digits, _ and - only")

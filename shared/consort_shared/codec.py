@@ -40,10 +40,20 @@ class Tagged(BaseModel):
         self.__pydantic_fields_set__.add(self.tag)
 
 
+def plain(model: BaseModel) -> dict[str, Any]:
+    """A model as it goes on the wire, before it is packed; whoever asks may change it."""
+    return model.model_dump(by_alias=True, exclude_unset=True)
+
+
+def pack(value: dict[str, Any]) -> bytes:
+    """Plain values as msgpack. Raises ValueError or OverflowError for what msgpack cannot hold."""
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
+
+
 def encode(model: BaseModel) -> bytes:
     """A model as msgpack. Raises ValueError or OverflowError for values that msgpack cannot hold."""
-    packed: bytes = msgpack.packb(model.model_dump(by_alias=True, exclude_unset=True), use_bin_type=True)
-    return packed
+    return pack(plain(model))
 
 
 def unpack(raw: bytes, content_type: str | None = None) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
 from consort_shared.entries import ContextItem, Granted, HandOff, Hole, Prior
+from consort_shared.messages import Output
 from consort_shared.values import NoSuchPath, digest
 
 
@@ -115,17 +116,23 @@ def _context(run: Run, keys: Sequence[str]) -> tuple[ContextItem, ...]:
     return tuple(items)
 
 
-def delivered(run: Run, granted: Granted, at_hand: Collection[str] = ()) -> Granted:
-    """The task with the results it was promised; those `at_hand` stand in the same entry."""
-    handoff = granted.handoff
-    wanted = {hole.prior for hole in granted.holes} | set(_needed(run, run.nodes[granted.path]))
+def promised(run: Run, granted: Granted, at_hand: Collection[str] = ()) -> dict[str, Output]:
+    """The results, by path, that a task is to be given besides those `at_hand`, which stand in the same entry."""
+    wanted = {hole.prior for hole in granted.holes}
+    wanted.update(_needed(run, run.nodes[granted.path]))
     wanted.difference_update(at_hand)
-    if not any(prior.path in wanted for prior in handoff.priors):
+    outputs = ((prior.path, run.nodes[prior.path].output) for prior in granted.handoff.priors)
+    return {path: output for path, output in outputs if output is not None and path in wanted}
+
+
+def delivered(run: Run, granted: Granted, at_hand: Collection[str] = ()) -> Granted:
+    """The task with the results it was promised."""
+    outputs = promised(run, granted, at_hand)
+    if not outputs:
         return granted
+    handoff = granted.handoff
     priors = tuple(
-        prior.model_copy(update={"output": run.nodes[prior.path].output})
-        if prior.path in wanted and run.nodes[prior.path].output is not None
-        else prior
+        prior.model_copy(update={"output": outputs[prior.path]}) if prior.path in outputs else prior
         for prior in handoff.priors
     )
     return granted.model_copy(update={"handoff": handoff.model_copy(update={"priors": priors})})

@@ -15,17 +15,19 @@ from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
-from consort_bus.envelope import OrchestratorSeal, stow
+from consort_bus.envelope import TRACE, OrchestratorSeal, Wrapped, stow
 from consort_bus.errors import BusError
 from consort_bus.publish import PubAck, Publisher, WrongLastSequence
 from consort_bus.subjects import ContextSubject, ControlSubject, CopySubject, TimerSubject, WaitingSubject
 from consort_bus.topology import FIRED_TIMER_TTL
 from consort_orchestrator.core import Decision, Run
-from consort_orchestrator.core.handoff import delivered
+from consort_orchestrator.core.handoff import promised
 from consort_orchestrator.core.state import Kept
-from consort_shared.codec import encode
-from consort_shared.entries import Delivery, Fact, Granted, Waiting, Written
+from consort_shared.codec import encode, pack, plain
+from consort_shared.entries import Fact, Granted, Waiting, Written
+from consort_shared.ids import traceparent
 from consort_shared.messages import Answer, Stop
+from consort_shared.values import Json
 
 EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
 SCHEDULE, TARGET = "Nats-Schedule", "Nats-Schedule-Target"
@@ -59,11 +61,12 @@ class Effects:
         for, if it needs a new one. Raises BusError.
         """
         pending: list[asyncio.Future[PubAck]] = []
+        results: dict[str, dict[str, Json]] = {}
         if wake_at is not None:
             pending.append(await self._set_timer(run.id, wake_at))
         for fact in facts:
             if isinstance(fact, Granted) and not direct:
-                pending.append(await self._copy(run, fact))
+                pending.append(await self._copy(run, fact, results))
             elif isinstance(fact, Written):
                 pending.append(await self._project(run, fact.key, fact))
             elif isinstance(fact, Waiting):
@@ -89,7 +92,8 @@ class Effects:
 
     async def resend(self, run: Run, granted: Iterable[Granted]) -> None:
         """Deliver tasks of entries that granted several, where the delivery is missing. Raises BusError."""
-        await _all([await self._copy(run, fact) for fact in granted])
+        results: dict[str, dict[str, Json]] = {}
+        await _all([await self._copy(run, fact, results) for fact in granted])
 
     async def tell(self, run: Run, decision: Decision) -> None:
         """Orders and answers to agents: not stored, lost if nobody listens, and nothing depends on them."""
@@ -112,17 +116,29 @@ class Effects:
         }
         return await self._put(str(TimerSubject("set", run)), b"", headers)
 
-    async def _copy(self, run: Run, fact: Granted) -> asyncio.Future[PubAck]:
-        full = delivered(run, fact)
+    async def _copy(
+        self, run: Run, fact: Granted, results: dict[str, dict[str, Json]]
+    ) -> asyncio.Future[PubAck]:
+        """Deliver a task. The results that tasks share are made ready once and kept in `results`."""
+        granted = plain(fact)
+        outputs = promised(run, fact)
+        for prior in granted["handoff"].get("priors", ()):
+            path = prior["path"]
+            if path in outputs:
+                if path not in results:
+                    results[path] = plain(outputs[path])
+                prior["output"] = results[path]
         entry = int(fact.task.partition("-")[0])
-        body = encode(Delivery(v=1, run=run.id, n=entry, entry=full.nonce, granted=full))
+        body = pack({"v": 1, "run": run.id, "n": entry, "entry": fact.nonce, "granted": granted})
         payload, headers = await stow(body, self._artefacts)
         subject = str(CopySubject(run.id, fact.agent, fact.task))
-        wrapped = self._seal.entry(subject, payload, headers, run.id, full.nonce)
-        self._seal.address(wrapped, run.id, fact.agent, fact.task, fact.nonce)
+        wrapped = self._seal.address(
+            Wrapped(subject, payload, headers), run.id, fact.agent, fact.task, fact.nonce
+        )
+        headers[TRACE] = traceparent(run.id)
         # Stored once: a second copy of the same task is refused by the server.
-        wrapped.headers[EXPECT_LAST] = "0"
-        return await self._publisher.publish_nowait(wrapped.subject, wrapped.payload, wrapped.headers)
+        headers[EXPECT_LAST] = "0"
+        return await self._publisher.publish_nowait(subject, wrapped.payload, headers)
 
     async def _project(self, run: Run, key: str, kept: Kept | Written) -> asyncio.Future[PubAck]:
         payload, headers = await stow(encode(kept.output), self._artefacts)
