@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from system_kit import System, until
 
-from consort_shared.entries import Granted, Waiting
+from consort_bus import embedded
+from consort_bus.connection import open_bus
+from consort_bus.subjects import INBOX, stream_info
+from consort_shared.entries import Accepted, Granted, Waiting
 
 pytestmark = pytest.mark.slow
 
@@ -119,11 +123,15 @@ async def test_stopping_the_orchestrator_stops_progress_and_loses_nothing(system
     }
     run = await system.run(plan)
     await until(lambda: system.marked("at-g"))
+    await fact_of(system, run, Accepted, path="told")
     assert orchestrator.stop() == 0
     entries = len(await system.client.entries(run))
     late = await system.run(many(2, 0))
+    before = await unjudged(system)
     system.let_go("g")
-    await asyncio.sleep(0.3)  # time in which nothing may happen
+    async with asyncio.timeout(20):  # until the gate's report lies in the inbox
+        while await unjudged(system) == before:
+            await asyncio.sleep(0.02)
     assert len(await system.client.entries(run)) == entries
     assert not system.marked("make")
     system.orchestrator()
@@ -141,6 +149,13 @@ async def test_draining_an_agent_hands_nothing_back_twice(system: System) -> Non
     assert first.stop() == 0
     await system.client.result(run, timeout=30)
     assert len(system.marked("make")) == len(await system.accepted_once(run)) == 12
+
+
+async def unjudged(system: System) -> int:
+    """How many messages lie in the inbox."""
+    async with open_bus(system.url, embedded.credentials_for(system.folder, "provisioner", "setup")) as bus:
+        told = json.loads((await bus.request(stream_info(INBOX))).data)
+    return int(told["state"]["messages"])
 
 
 async def until_agents(system: System, names: set[str]) -> None:
