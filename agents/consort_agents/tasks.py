@@ -14,10 +14,11 @@ from functools import lru_cache
 from consort_agents.context import Value
 from consort_bus.envelope import CONTENT_TYPE, AgentSeal, Store, body_of
 from consort_bus.subjects import CopySubject, EntrySubject
-from consort_shared.codec import decode, unpack
-from consort_shared.entries import Accepted, Granted, HandOff, delivery_adapter, entry_adapter
+from consort_shared.codec import unpack
+from consort_shared.entries import Accepted, Granted, HandOff
 from consort_shared.errors import DecodeError
 from consort_shared.messages import Output
+from consort_shared.upcast import read_delivery, read_entry
 from consort_shared.values import Json, pick
 
 _parsed = lru_cache(maxsize=4096)(EntrySubject.parse)  # a run's tasks for one agent come under one subject
@@ -64,14 +65,14 @@ async def _granted(
 ) -> tuple[Granted, str, dict[str, Output]]:
     body = await body_of(data, headers, store)
     if (copy := CopySubject.parse(subject)) is not None:
-        delivery = decode(delivery_adapter, body, headers.get(CONTENT_TYPE))
+        delivery = read_delivery(body, headers.get(CONTENT_TYPE))
         if delivery.run != copy.run or delivery.granted.task != copy.task or copy.agent != agent:
             raise NotATask("its body is about another task than its subject")
         return delivery.granted, delivery.run, {}
     where = _parsed(subject)
     if where is None or where.agent != agent:
         raise NotATask(f"{subject} is not addressed to this agent")
-    entry = decode(entry_adapter, body, headers.get(CONTENT_TYPE))
+    entry = read_entry(body, headers.get(CONTENT_TYPE))
     grants = [fact for fact in entry.facts if isinstance(fact, Granted)]
     if entry.run != where.run or len(grants) != 1 or grants[0].agent != agent:
         raise NotATask("an entry addressed to an agent gives it one task; this one does not")

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from consort_bus.subjects import AGENTS, ARTEFACTS, CONTEXT, DEAD, LOG, WAITING
+from consort_bus.subjects import AGENTS, ARTEFACTS, CONTEXT, CONTROL, DEAD, LOG, WAITING
 
 NAME = "{{name()}}"
 PROVISIONER = "provisioner"
@@ -42,7 +42,9 @@ def _direct(*streams: str) -> tuple[str, ...]:
     return tuple(f"$JS.API.DIRECT.GET.{stream}{tail}" for stream in streams for tail in ("", ".>"))
 
 
-_READER_PUBLISH = (*_direct(LOG, CONTEXT, AGENTS, ARTEFACTS), "$JS.API.STREAM.INFO.LOG")
+# Reading an artefact from the stream's leader shows no more than reading it from any replica does.
+_ARTEFACTS = (*_direct(ARTEFACTS), "$JS.API.STREAM.MSG.GET.ARTEFACTS")
+_READER_PUBLISH = (*_direct(LOG, CONTEXT, AGENTS, CONTROL), *_ARTEFACTS, "$JS.API.STREAM.INFO.LOG")
 _READER_SUBSCRIBE = ("log.*.entry.*.*", "live.>")
 
 TABLE: dict[str, Rights] = {
@@ -56,19 +58,27 @@ TABLE: dict[str, Rights] = {
             "ctl.*",
             "$KV.CONTEXT.*.*",
             "$KV.WAITING.*.*",
+            f"$KV.CONTROL.orchestrator.{NAME}.*",
             f"artefact.orchestrator.{NAME}.*.*",
             "$JS.API.CONSUMER.CREATE.LOG.*",
             "$JS.API.CONSUMER.INFO.LOG.*",
+            "$JS.API.CONSUMER.LIST.LOG",
+            "$JS.API.CONSUMER.PAUSE.LOG.*",
+            "$JS.API.CONSUMER.DELETE.LOG.*",
             "$JS.API.CONSUMER.INFO.INBOX.*",
             "$JS.API.CONSUMER.MSG.NEXT.INBOX.*",
             "$JS.API.CONSUMER.UNPIN.INBOX.*",
             "$JS.ACK.INBOX.>",
             "$JS.API.STREAM.INFO.*",
             "$JS.API.STREAM.MSG.GET.LOG",
+            "$JS.API.STREAM.PURGE.TIMERS",
+            "$JS.API.STREAM.PURGE.KV_CONTEXT",
+            "$JS.API.STREAM.PURGE.KV_WAITING",
             "$JS.API.INFO",
-            *_direct(LOG, CONTEXT, AGENTS, WAITING, ARTEFACTS),
+            *_direct(LOG, CONTEXT, AGENTS, WAITING, CONTROL, DEAD),
+            *_ARTEFACTS,
         ),
-        subscribe=(f"_INBOX.orchestrator.{NAME}.>", "$KV.AGENTS.>", "api.>"),
+        subscribe=(f"_INBOX.orchestrator.{NAME}.>", "$KV.AGENTS.>", "$KV.CONTROL.>", "api.>"),
         replies=True,
     ),
     "agent": Rights(
@@ -81,7 +91,7 @@ TABLE: dict[str, Rights] = {
             f"$JS.API.CONSUMER.MSG.NEXT.LOG.agent_{NAME}",
             f"$JS.ACK.LOG.agent_{NAME}.>",
             "$JS.API.DIRECT.GET.KV_CONTEXT.$KV.CONTEXT.>",
-            *_direct(ARTEFACTS),
+            *_ARTEFACTS,
         ),
         subscribe=(f"_INBOX.agent.{NAME}.>", f"ctl.{NAME}"),
         replies=True,  # orders are acknowledged
@@ -93,6 +103,21 @@ TABLE: dict[str, Rights] = {
     "reviewer": Rights(
         publish=(f"in.person.{NAME}.*", *_READER_PUBLISH),
         subscribe=(f"_INBOX.reviewer.{NAME}.>", *_READER_SUBSCRIBE),
+    ),
+    "operator": Rights(
+        publish=(
+            f"in.person.{NAME}.*",
+            f"api.*.{NAME}",
+            "$KV.CONTROL.pause.*.*",
+            "dead.settled.*",
+            *_READER_PUBLISH,
+            *_direct(DEAD, WAITING),
+            "$JS.API.STREAM.INFO.*",
+            "$JS.API.CONSUMER.INFO.*.*",
+            "$JS.API.CONSUMER.LIST.*",
+            "$JS.API.INFO",
+        ),
+        subscribe=(f"_INBOX.operator.{NAME}.>", *_READER_SUBSCRIBE),
     ),
     "auditor": Rights(
         publish=(*_direct(LOG, DEAD), "$JS.API.STREAM.INFO.LOG", "$JS.API.STREAM.INFO.DEAD"),

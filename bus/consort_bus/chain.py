@@ -13,9 +13,9 @@ from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.envelope import CONTENT_TYPE, body_of
 from consort_bus.reading import Stored
 from consort_bus.subjects import EntrySubject
-from consort_shared.codec import decode
-from consort_shared.entries import Entry, body_digest, entry_adapter
+from consort_shared.entries import Entry, body_digest
 from consort_shared.errors import DecodeError
+from consort_shared.upcast import TooNew, read_entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Chain:
         self._digest = ""
 
     async def take(self, stored: Stored) -> Logged | None:
+        """The entry in a stored message, None for what is not part of the chain. Raises TooNew, BusError."""
         self.seq = stored.seq
         body = await _body(stored, self._artefacts)
         entry = _decoded(stored, body) if body is not None else None
@@ -60,7 +61,9 @@ async def _body(stored: Stored, artefacts: Artefacts) -> bytes | None:
 
 def _decoded(stored: Stored, body: bytes) -> Entry | None:
     try:
-        return decode(entry_adapter, body, stored.headers.get(CONTENT_TYPE))
+        return read_entry(body, stored.headers.get(CONTENT_TYPE))
+    except TooNew:
+        raise
     except DecodeError:
         return None
 

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from consort_bus.append import ENTRY_HEADER as ENTRY_ID
 from consort_shared import seal
 from consort_shared.codec import MSGPACK
+from consort_shared.entries import SCHEMA as SCHEMA_NUMBER
 from consort_shared.errors import DecodeError
 from consort_shared.ids import traceparent
 from consort_shared.values import INLINE_LIMIT, ArtefactRef
@@ -34,7 +35,7 @@ TRACE = "traceparent"
 FORWARDED = "Nats-Stream"
 """The server puts this on what it forwards from a stream as a reply; no message of ours bears it when stored."""
 
-VERSION = "1"
+VERSION = str(SCHEMA_NUMBER)
 
 _trace_of = lru_cache(maxsize=4096)(traceparent)
 

@@ -10,10 +10,11 @@ not exactly of its kind.
     INBOX      in.<agent|client|person>.<who>.<run>, stored as inbox.<shard>.<kind>.<who>.<run>;
                a timer that fired is stored as inbox.<shard>.timer.-.<run>
     TIMERS     timer.set.<run>                         timer.fire.<run>
-    DEAD       dead.<stream>.<run or ->
+    DEAD       dead.<stream>.<run or ->, and what became of each: dead.settled.<sequence>
     CONTEXT    $KV.CONTEXT.<run>.<key>
     AGENTS     $KV.AGENTS.<agent>.<instance>
     WAITING    $KV.WAITING.<skill, its dots as slashes>.<run>
+    CONTROL    $KV.CONTROL.orchestrator.<name>.<instance>   $KV.CONTROL.pause.<agent|all>.<name or ->
     ARTEFACTS  artefact.<role>.<name>.<digest>.<chunk>
     unstored   live.<run>.<agent>.<task>   ctl.<agent>   api.<verb>.<who>   _INBOX.<role>.<name>.…
 """
@@ -28,8 +29,8 @@ from typing import Literal, get_args
 from consort_shared.ids import NAME_PATTERN, SKILL_PATTERN, is_run_id, is_token
 
 LOG, INBOX, TIMERS, DEAD, ARTEFACTS = "LOG", "INBOX", "TIMERS", "DEAD", "ARTEFACTS"
-CONTEXT, AGENTS, WAITING = "KV_CONTEXT", "KV_AGENTS", "KV_WAITING"
-STREAMS = (LOG, INBOX, TIMERS, DEAD, CONTEXT, AGENTS, WAITING, ARTEFACTS)
+CONTEXT, AGENTS, WAITING, CONTROL = "KV_CONTEXT", "KV_AGENTS", "KV_WAITING", "KV_CONTROL"
+STREAMS = (LOG, INBOX, TIMERS, DEAD, CONTEXT, AGENTS, WAITING, CONTROL, ARTEFACTS)
 
 SHARDS = 32
 """Parts of the inbox; a run belongs to exactly one, chosen by the server."""
@@ -39,7 +40,9 @@ NOBODY = "-"
 ENTRIES_FILTER, COPIES_FILTER = "log.*.entry.*.*", "log.*.copy.*.*"
 INCOMING_FILTERS = ("in.agent.*.*", "in.client.*.*", "in.person.*.*")
 TIMER_SET_FILTER, TIMER_FIRE_FILTER = "timer.set.*", "timer.fire.*"
-DEAD_FILTER = "dead.*.*"
+DEAD_FILTER, SETTLED_FILTER = "dead.*.*", "dead.settled.*"
+CONTROL_FILTER = "$KV.CONTROL.*.*.*"
+ORCHESTRATORS_FILTER, PAUSES_FILTER = "$KV.CONTROL.orchestrator.*.*", "$KV.CONTROL.pause.*.*"
 CONTEXT_FILTER, AGENTS_FILTER, WAITING_FILTER = "$KV.CONTEXT.*.*", "$KV.AGENTS.*.*", "$KV.WAITING.*.*"
 ARTEFACTS_FILTER = "artefact.*.*.*.*"
 LIVE_FILTER, API_FILTER = "live.*.*.*", "api.*.*"
@@ -64,6 +67,7 @@ _key = re.compile(NAME_PATTERN.strip("^$"))
 _skill = re.compile(SKILL_PATTERN.strip("^$"))
 _stream = re.compile(r"[A-Z][A-Z_]{0,31}")
 _number = re.compile(r"0|[1-9][0-9]{0,8}")
+_long_number = re.compile(r"[1-9][0-9]{0,18}")
 
 
 @lru_cache(maxsize=8192)
@@ -261,6 +265,77 @@ class DeadSubject:
 
 
 @dataclass(frozen=True, slots=True)
+class SettledSubject:
+    """What became of a dead letter; `letter` is its sequence in the stream."""
+
+    letter: int
+
+    def __post_init__(self) -> None:
+        _shaped(str(self.letter), _long_number, "sequence")
+
+    def __str__(self) -> str:
+        return f"dead.settled.{self.letter}"
+
+    @classmethod
+    def parse(cls, subject: str) -> SettledSubject | None:
+        tokens = _split(subject, "dead", 2)
+        try:
+            return cls(int(tokens[1])) if tokens and tokens[0] == "settled" else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorSubject:
+    """The sign of life of one orchestrator process."""
+
+    name: str
+    instance: str
+
+    def __post_init__(self) -> None:
+        _token(self.name)
+        _token(self.instance)
+
+    def __str__(self) -> str:
+        return f"$KV.CONTROL.orchestrator.{self.name}.{self.instance}"
+
+    @classmethod
+    def parse(cls, subject: str) -> OrchestratorSubject | None:
+        tokens = _split(subject, "$KV.CONTROL", 3)
+        try:
+            return cls(tokens[1], tokens[2]) if tokens and tokens[0] == "orchestrator" else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSubject:
+    """The mark that an agent is paused, or with None that all are."""
+
+    agent: str | None
+
+    def __post_init__(self) -> None:
+        if self.agent is not None:
+            _token(self.agent)
+
+    def __str__(self) -> str:
+        kind, name = ("all", NOBODY) if self.agent is None else ("agent", self.agent)
+        return f"$KV.CONTROL.pause.{kind}.{name}"
+
+    @classmethod
+    def parse(cls, subject: str) -> PauseSubject | None:
+        tokens = _split(subject, "$KV.CONTROL", 3)
+        if tokens is None or tokens[0] != "pause" or tokens[1] not in ("agent", "all"):
+            return None
+        if tokens[1] == "all":
+            return cls(None) if tokens[2] == NOBODY else None
+        try:
+            return cls(tokens[2])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
 class ContextSubject:
     """One key of a run's context."""
 
@@ -451,6 +526,11 @@ def run_context(run: str) -> str:
     return f"$KV.CONTEXT.{_run(run)}.*"
 
 
+def dead_of(stream: str, run: str | None) -> str:
+    """The letters of a stream that are about one run."""
+    return str(DeadSubject(stream, run))
+
+
 def agent_instances(agent: str) -> str:
     return f"$KV.AGENTS.{_token(agent)}.*"
 
@@ -526,6 +606,18 @@ def consumer_list(stream: str) -> str:
 
 def consumer_unpin(stream: str, consumer: str) -> str:
     return f"$JS.API.CONSUMER.UNPIN.{stream}.{consumer}"
+
+
+def consumer_pause(stream: str, consumer: str) -> str:
+    return f"$JS.API.CONSUMER.PAUSE.{stream}.{consumer}"
+
+
+def consumer_delete(stream: str, consumer: str) -> str:
+    return f"$JS.API.CONSUMER.DELETE.{stream}.{consumer}"
+
+
+def stream_purge(stream: str) -> str:
+    return f"$JS.API.STREAM.PURGE.{stream}"
 
 
 def next_message(stream: str, consumer: str) -> str:

@@ -42,8 +42,8 @@ ENTRIES_PER_SUBJECT = 100_000
 CONTEXT_HISTORY = 16
 LOG_KEPT = timedelta(days=30)
 DEAD_KEPT = timedelta(days=30)
-SHARD_ACK_WAIT = timedelta(seconds=4)
-SHARD_PIN_TIMEOUT = timedelta(seconds=4)
+SHARD_ACK_WAIT = timedelta(seconds=2.5)
+SHARD_PIN_TIMEOUT = timedelta(seconds=2)
 SHARD_ACK_PENDING = 64
 AGENT_PULL_EXPIRES = timedelta(seconds=60)
 MEND = "set it up with `consort bus setup`"
@@ -246,6 +246,7 @@ _STREAMS: dict[str, dict[str, Any]] = {
     subjects.CONTEXT: _bucket(subjects.CONTEXT_FILTER, CONTEXT_HISTORY, max_age=_nanoseconds(LOG_KEPT)),
     subjects.AGENTS: _bucket(subjects.AGENTS_FILTER, 1, allow_msg_ttl=True),
     subjects.WAITING: _bucket(subjects.WAITING_FILTER, 1, allow_msg_ttl=True),
+    subjects.CONTROL: _bucket(subjects.CONTROL_FILTER, 1, allow_msg_ttl=True),
     subjects.ARTEFACTS: _bucket(subjects.ARTEFACTS_FILTER, 1, max_age=_nanoseconds(LOG_KEPT)),
 }
 

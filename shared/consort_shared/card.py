@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from consort_shared.ids import SkillName, Token
+from consort_shared.ids import RunId, SkillName, Token
 from consort_shared.values import Json
 
 
@@ -32,6 +34,9 @@ class AgentCard(_Part):
     lease: float = Field(
         default=10.0, ge=1, le=3600, description="seconds after which a silent process's task goes to another"
     )
+    poison_after: int = Field(
+        default=5, ge=1, le=1000, description="deliveries of one task after which it is not begun again"
+    )
 
 
 class Announce(_Part):
@@ -47,6 +52,20 @@ class Welcome(_Part):
     accepted: bool
     consumer: str = ""
     why: str = ""
+    now: float = Field(default=0.0, description="seconds since 1970 by the clock that deadlines are set by")
+
+
+class AskWanted(_Part):
+    """An agent's process asks whether a task that waited long, or came again, is still wanted."""
+
+    run: RunId
+    task: Token
+
+
+class Wanted(_Part):
+    """The orchestrator's answer: `no` when the attempt is over, `later` while the run is paused."""
+
+    wanted: Literal["yes", "no", "later"]
 
 
 class Presence(_Part):

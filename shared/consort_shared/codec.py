@@ -79,7 +79,11 @@ def _no_constant(name: str) -> None:
 
 def decode(adapter: TypeAdapter[T], raw: bytes, content_type: str | None = None) -> T:
     """Bytes to a model. Raises DecodeError with every field that does not fit."""
-    value = unpack(raw, content_type)
+    return decode_value(adapter, unpack(raw, content_type), raw)
+
+
+def decode_value(adapter: TypeAdapter[T], value: Any, raw: bytes) -> T:
+    """Plain values to a model; `raw` is what they were read from. Raises DecodeError."""
     try:
         valid: T = adapter.validator.validate_python(value)
         return valid

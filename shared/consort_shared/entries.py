@@ -7,7 +7,7 @@ evaluated again. Entries form a hash chain: `prev` is the SHA-256 of the previou
 entry's body.
 
 Paths name instances of steps: `gather`, `report[2].write` (second iteration),
-`each[0]` (first item).
+`each[0]` (first item), `charge!undo` (what undoes `charge`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from consort_shared.codec import Tagged
 from consort_shared.ids import Digest, Name, RunId, SkillName, Token
-from consort_shared.messages import Output
+from consort_shared.messages import EffectKey, Output
 from consort_shared.plan.model import Plan
 from consort_shared.values import Json
 
-SCHEMA = 1
+SCHEMA = 2
 ENDED = "ended"
 """The kind of a run's last entry, see `kind_of`."""
 
@@ -195,7 +195,7 @@ class Closed(Tagged):
 
 
 class Refused(Tagged):
-    """Something does not count, and why: a report, a context write, a submission, a foreign message on the log."""
+    """Something does not count, and why: a report, a context write, a submission, a forged or foreign message."""
 
     fact: Literal["refused"] = "refused"
     what: str
@@ -203,7 +203,106 @@ class Refused(Tagged):
     task: str = ""
     why: str
     put: str = ""
-    seq: int = Field(default=0, description="of a foreign message: where in the stream it stands")
+    stream: str = Field(default="", description="of a message that was set aside: the stream it stands in")
+    seq: int = Field(default=0, description="and its sequence there")
+
+
+class Extended(Tagged):
+    """An attempt has more time."""
+
+    fact: Literal["extended"] = "extended"
+    path: str
+    task: Token
+    deadline: float = Field(description="seconds since 1970")
+    why: str
+
+
+class EffectBegun(Tagged):
+    """An attempt may do something with consequences outside; until it is settled, nobody knows whether it happened."""
+
+    fact: Literal["effect-begun"] = "effect-begun"
+    path: str
+    key: EffectKey
+    task: Token
+    agent: Token
+    instance: str
+    id: Token
+
+
+class EffectSettled(Tagged):
+    """What became of an effect: `done`, with what it gave, or `undone`: it did not happen and may be tried again."""
+
+    fact: Literal["effect-settled"] = "effect-settled"
+    path: str
+    key: EffectKey
+    verdict: Literal["done", "undone"]
+    output: Output | None = None
+    by: str = Field(description="the attempt's task that says so, or the person, as `person.anna`")
+
+
+class Doubted(Tagged):
+    """Whether an effect happened is not known. The attempt ends, and the step waits until a person says so."""
+
+    fact: Literal["doubted"] = "doubted"
+    path: str
+    key: EffectKey
+    task: Token
+    agent: Token
+    why: str
+
+
+class Paused(Tagged):
+    """No task of the run starts until it is resumed."""
+
+    fact: Literal["paused"] = "paused"
+    by: str
+    why: str = ""
+
+
+class Resumed(Tagged):
+    """The run goes on; what was under way has so much more time as the pause lasted."""
+
+    fact: Literal["resumed"] = "resumed"
+    by: str
+
+
+class Heeded(Tagged):
+    """A process acknowledged an order about its task; `silent`: none did within the time for it."""
+
+    fact: Literal["heeded"] = "heeded"
+    path: str
+    task: Token
+    agent: Token
+    instance: str = ""
+    order: Literal["stop", "pause", "resume"]
+    how: Literal["stopped", "dropped", "cannot", "goes-on", "held", "silent"]
+
+
+class Ending(Tagged):
+    """The run is to end: nothing new starts, tasks in hand are called off, then completed steps are undone."""
+
+    fact: Literal["ending"] = "ending"
+    state: Literal["failed", "cancelled"]
+    why: str
+    by: str = ""
+
+
+class Redriven(Tagged):
+    """A message that had been set aside was judged again."""
+
+    fact: Literal["redriven"] = "redriven"
+    letter: int = Field(description="its sequence in the stream of dead letters")
+    by: str
+    edited: bool = False
+
+
+class Reopened(Tagged):
+    """A failed task is to be done again; what could not start because of it may start again."""
+
+    fact: Literal["reopened"] = "reopened"
+    path: str
+    by: str
+    inputs: dict[str, Json] | None = Field(default=None, description="instead of those of the plan")
 
 
 class Noted(Tagged):
@@ -241,6 +340,16 @@ Fact: TypeAlias = Annotated[
     | Closed
     | Refused
     | Noted
+    | Extended
+    | EffectBegun
+    | EffectSettled
+    | Doubted
+    | Paused
+    | Resumed
+    | Heeded
+    | Ending
+    | Redriven
+    | Reopened
     | Finished,
     Field(discriminator="fact"),
 ]

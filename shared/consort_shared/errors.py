@@ -4,6 +4,7 @@ ConsortError
 ├── InvalidInput          what a person or a program handed in cannot be used
 │   ├── PlanError         a plan, with every fault and its place
 │   └── DecodeError       bytes that no version of ours can read
+│       └── TooNew        of a later version                  (consort_shared.upcast)
 ├── BusError              what the bus could not do           (consort_bus.errors)
 └── RunFailed, RunCancelled, UnknownRun   what became of a run
 """

@@ -1,8 +1,9 @@
-"""What others say to the orchestrator, through the inbox.
+"""What others say to the orchestrator, through the inbox, and what it says to agents outside the log.
 
-A client submits and cancels, an agent reports. Nothing here is history: it
-becomes history when the orchestrator judges it and writes an entry. The sender
-is known from the subject, which the broker checked, never from the body.
+A client submits, cancels, pauses and resumes its runs, a person any run; an agent
+reports. Nothing here is history: it becomes history when the orchestrator judges it
+and writes an entry. The sender is known from the subject, which the broker checked,
+never from the body.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from consort_shared.codec import Tagged
 from consort_shared.ids import Digest, Name, RunId, Token
 from consort_shared.plan.model import Plan
 from consort_shared.values import ArtefactRef, Json
+
+POISON = "poison"
+"""The kind of failure of a task that kills its process again and again."""
 
 
 class _Message(BaseModel):
@@ -35,6 +39,54 @@ class Cancel(Tagged):
 
     say: Literal["cancel"] = "cancel"
     why: str = ""
+
+
+class Pause(Tagged):
+    """No task of the run is to start until it is resumed; what agents have in hand they finish."""
+
+    say: Literal["pause"] = "pause"
+    why: str = ""
+
+
+class Resume(Tagged):
+    """A paused run is to go on."""
+
+    say: Literal["resume"] = "resume"
+
+
+class Retry(Tagged):
+    """Failed steps are to be done again, with all that could not start because of them.
+
+    `path` names one step, empty means every task that failed. `inputs` replaces the inputs of that one step's task.
+    """
+
+    say: Literal["retry"] = "retry"
+    path: str = ""
+    inputs: dict[str, Json] | None = None
+
+
+class Resolve(Tagged):
+    """A person's answer to whether an effect happened of which nothing is known.
+
+    `done` with what it gave, or `redo`: it did not happen and may be tried again.
+    """
+
+    say: Literal["resolve"] = "resolve"
+    path: str
+    key: str
+    verdict: Literal["done", "redo"]
+    value: Json = None
+
+
+class Redrive(Tagged):
+    """A message that was set aside is to be judged again, as it is or with another body, as JSON text.
+
+    `letter` is its sequence in the stream of dead letters. Operators only.
+    """
+
+    say: Literal["redrive"] = "redrive"
+    letter: int = Field(ge=1)
+    body: str | None = None
 
 
 class Output(_Message):
@@ -128,6 +180,41 @@ class PutAnswer(_Message):
     why: str = ""
 
 
+EffectKey = Annotated[str, Field(min_length=1, max_length=200)]
+"""An author's name for an effect, unique within a step."""
+
+
+class Effect(Tagged):
+    """Something with consequences outside is about to be done, was done, or surely was not done.
+
+    `begin` is answered with an `EffectAnswer`; `id` tells a question asked again from another try. `unknown` says
+    what to do when an earlier try began and nothing is known of its end.
+    """
+
+    say: Literal["effect"] = "effect"
+    task: Token
+    instance: Token
+    id: Token
+    key: EffectKey
+    phase: Literal["begin", "done", "undone"]
+    output: Output | None = None
+    unknown: Literal["ask", "redo", "done"] = "ask"
+
+
+class Heed(Tagged):
+    """An agent's process acknowledges an order about a task it has, and says what became of it.
+
+    `stopped`: it was interrupted; `dropped`: it had not begun; `cannot`: it cannot be interrupted, its result will
+    not count; `goes-on`: it is finished in spite of the pause; `held`: it does not begin.
+    """
+
+    say: Literal["heed"] = "heed"
+    task: Token
+    instance: Token
+    order: Literal["stop", "pause", "resume"]
+    how: Literal["stopped", "dropped", "cannot", "goes-on", "held"]
+
+
 class Wake(Tagged):
     """A timer fired, or an agent that a run waits for has come."""
 
@@ -152,14 +239,39 @@ class Answer(Tagged):
     answer: PutAnswer
 
 
-Order: TypeAlias = Annotated[Stop | Answer, Field(discriminator="order")]
+class EffectAnswer(Tagged):
+    """To an agent: whether to do an effect.
+
+    `do`: go ahead; `done`: it was done before, with this output; `ask`: a person is asked, the task ends here without
+    a report; `stop`: the attempt is over, nothing may be done any more.
+    """
+
+    order: Literal["effect"] = "effect"
+    run: RunId
+    task: Token
+    id: Token
+    verdict: Literal["do", "done", "ask", "stop"]
+    output: Output | None = None
 
 
-ClientMessage: TypeAlias = Annotated[Submit | Cancel, Field(discriminator="say")]
-AgentMessage: TypeAlias = Annotated[Report | Progress | Put, Field(discriminator="say")]
+class Hold(Tagged):
+    """To an agent: a run is paused (`on`), or goes on."""
+
+    order: Literal["hold"] = "hold"
+    run: RunId
+    on: bool
 
 
-client_message: TypeAdapter[Submit | Cancel] = TypeAdapter(ClientMessage)
-person_message: TypeAdapter[Cancel] = TypeAdapter(Cancel)
-agent_message: TypeAdapter[Report | Progress | Put] = TypeAdapter(AgentMessage)
-order_message: TypeAdapter[Stop | Answer] = TypeAdapter(Order)
+Order: TypeAlias = Annotated[Stop | Answer | EffectAnswer | Hold, Field(discriminator="order")]
+
+
+OwnersMessage: TypeAlias = Cancel | Pause | Resume | Retry | Resolve
+ClientMessage: TypeAlias = Annotated[Submit | OwnersMessage, Field(discriminator="say")]
+PersonMessage: TypeAlias = Annotated[OwnersMessage | Redrive, Field(discriminator="say")]
+AgentMessage: TypeAlias = Annotated[Report | Progress | Put | Effect | Heed, Field(discriminator="say")]
+
+
+client_message: TypeAdapter[Submit | OwnersMessage] = TypeAdapter(ClientMessage)
+person_message: TypeAdapter[OwnersMessage | Redrive] = TypeAdapter(PersonMessage)
+agent_message: TypeAdapter[Report | Progress | Put | Effect | Heed] = TypeAdapter(AgentMessage)
+order_message: TypeAdapter[Stop | Answer | EffectAnswer | Hold] = TypeAdapter(Order)

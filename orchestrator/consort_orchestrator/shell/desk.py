@@ -35,6 +35,7 @@ from consort_orchestrator.shell.inbox import Incoming, open_message
 from consort_orchestrator.shell.registry import Registry
 from consort_shared.codec import unpack
 from consort_shared.entries import (
+    SCHEMA,
     Accepted,
     Cause,
     Entry,
@@ -283,7 +284,7 @@ class Desk:
         """Store the decision as the run's next entry. Whether it is addressed to the one agent it gives a task."""
         facts, grant = _addressed(run, decision.facts)
         entry = Entry(
-            v=1,
+            v=SCHEMA,
             run=run.id,
             n=run.n + 1,
             at=now,

@@ -24,7 +24,7 @@ from consort_orchestrator.core import Decision, Run
 from consort_orchestrator.core.handoff import promised
 from consort_orchestrator.core.state import Kept
 from consort_shared.codec import encode, pack, plain
-from consort_shared.entries import Fact, Granted, Waiting, Written
+from consort_shared.entries import SCHEMA, Fact, Granted, Waiting, Written
 from consort_shared.ids import traceparent
 from consort_shared.messages import Answer, Stop
 from consort_shared.values import Json
@@ -129,7 +129,7 @@ class Effects:
                     results[path] = plain(outputs[path])
                 prior["output"] = results[path]
         entry = int(fact.task.partition("-")[0])
-        body = pack({"v": 1, "run": run.id, "n": entry, "entry": fact.nonce, "granted": granted})
+        body = pack({"v": SCHEMA, "run": run.id, "n": entry, "entry": fact.nonce, "granted": granted})
         payload, headers = await stow(body, self._artefacts)
         subject = str(CopySubject(run.id, fact.agent, fact.task))
         wrapped = self._seal.address(

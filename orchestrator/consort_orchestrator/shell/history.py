@@ -20,9 +20,10 @@ from consort_bus.reading import Stored, last, leader_last, read
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Run, apply, outstanding
-from consort_shared.codec import decode, encode
-from consort_shared.entries import ENDED, Entry, Granted, body_digest, entry_adapter
+from consort_shared.codec import encode
+from consort_shared.entries import ENDED, Entry, Granted, body_digest
 from consort_shared.errors import DecodeError
+from consort_shared.upcast import read_entry
 
 _entries_of = lru_cache(maxsize=4096)(subjects.run_entries)
 
@@ -76,7 +77,7 @@ class History:
             return
         body = await body_of(stored.data, stored.headers, self._artefacts)
         try:
-            entry = decode(entry_adapter, body, stored.headers.get(CONTENT_TYPE))
+            entry = read_entry(body, stored.headers.get(CONTENT_TYPE))
         except DecodeError as exc:
             raise UnknownKind(f"entry at {stored.seq} of run {run.id}: {exc.why}") from exc
         if entry.run != run.id or entry.n != run.n + 1 or entry.prev != run.chain:

@@ -118,6 +118,18 @@ class AtLeast(_Part):
 Join = JoinRule | AtLeast
 
 
+class Undo(_Part):
+    """What takes back a completed step when its run is cancelled or fails.
+
+    In `with`, `output` is the step's own result, besides all that the step itself may refer to.
+    """
+
+    skill: SkillName
+    with_: dict[Name, Json] = Field(default_factory=dict, alias="with", description="inputs of the skill")
+    timeout: Seconds = DEFAULT_TIMEOUT
+    retry: Retry = Retry()
+
+
 class Step(_Part):
     """A node of the plan. Exactly one of `skill` and `steps` is given."""
 
@@ -134,6 +146,9 @@ class Step(_Part):
     key: str | None = Field(default=None, description="steps with the same key in a run are done once")
     timeout: Seconds = DEFAULT_TIMEOUT
     retry: Retry = Retry()
+    undo: Undo | None = Field(
+        default=None, description="done when the run is cancelled or fails after this step was completed"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Step:
@@ -141,8 +156,10 @@ class Step(_Part):
             raise ValueError("a step has either `skill` or `steps`")
         if self.steps is not None and not self.steps:
             raise ValueError("`steps` is empty")
-        if self.steps is not None and (self.with_ or self.key or self.context):
-            raise ValueError("`with`, `key` and `context` belong to a step with a `skill`, not to a block")
+        if self.steps is not None and (self.with_ or self.key or self.context or self.undo):
+            raise ValueError(
+                "`with`, `key`, `context` and `undo` belong to a step with a `skill`, not to a block"
+            )
         if self.steps is not None and self.model_fields_set & {"timeout", "retry"}:
             raise ValueError(
                 "`timeout` and `retry` belong to a step with a `skill`: a block's steps have their own"
@@ -162,6 +179,9 @@ class Plan(_Part):
         default="", description="what the run is for, in words; expressions are not evaluated here"
     )
     inputs: dict[Name, InputSpec] = Field(default_factory=dict)
+    timeout: Seconds | None = Field(
+        default=None, description="the whole run fails when it is not done after this; null for never"
+    )
     steps: dict[Name, Step] = Field(min_length=1)
     output: Json = Field(
         default=None, description="the run's result; null means the outputs of the steps nobody needs"
