@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean lock
+.PHONY: help demo test check bench chaos clean lock
 
 help:  ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: $(BIN)/.installed-dev  ## formatting, lint, types, import rules
 
 bench: $(BIN)/.installed-dev  ## latency and throughput beside a bare loop; OUT=file.json keeps the figures
 	@$(BIN)/python -m benchmarks $(if $(OUT),--out $(OUT))
+
+chaos: $(BIN)/.installed-dev  ## faults over whole systems, 200 seeds or ten minutes; OUT=file.json keeps the report
+	@$(BIN)/consort chaos --seeds 200 --runs 8 --storm 1s --time 10m $(if $(OUT),--out $(OUT))
 
 lock:  ## pin the versions of all dependencies anew (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra specialists --group build pyproject.toml -o requirements.lock

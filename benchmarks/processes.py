@@ -48,21 +48,49 @@ def peak_of(pid: int) -> float:
     raise OSError(f"the peak memory of process {pid} is not told here")
 
 
+def resident_of(pid: int) -> float:
+    """Resident memory in MiB now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 @asynccontextmanager
 async def consort_side(server: Embedded, life: Lifeline) -> AsyncIterator[Side]:
     """An orchestrator and a worker while the block lasts."""
-    commands = {
-        "orchestrator": [
-            "-m", "consort_orchestrator.cli", "orchestrator", "start", "--server", server.url,
-            "--creds", _creds(server, "orchestrator", "main"), "--log-level", "warning",
-        ],
-        "agent": [
-            "-m", "consort_agents", "benchmarks.agent:agent", "--server", server.url,
-            "--creds", _creds(server, "agent", AGENT), "--log-level", "warning",
-        ],
-    }  # fmt: skip
-    async with _running("consort", commands, life) as side:
+    async with _running(
+        "consort", {"orchestrator": orchestrator_command(server), "agent": agent_command(server)}, life
+    ) as side:
         yield side
+
+
+@asynccontextmanager
+async def orchestrator_side(server: Embedded, life: Lifeline) -> AsyncIterator[Side]:
+    """An orchestrator alone while the block lasts."""
+    async with _running("consort", {"orchestrator": orchestrator_command(server)}, life) as side:
+        yield side
+
+
+@asynccontextmanager
+async def agent_side(server: Embedded, life: Lifeline) -> AsyncIterator[Side]:
+    """A worker alone while the block lasts."""
+    async with _running("consort", {"agent": agent_command(server)}, life) as side:
+        yield side
+
+
+def orchestrator_command(server: Embedded, name: str = "main") -> list[str]:
+    """The arguments of the interpreter that make it an orchestrator."""
+    return [
+        "-m", "consort_orchestrator.cli", "orchestrator", "start", "--name", name, "--server", server.url,
+        "--creds", _creds(server, "orchestrator", name), "--log-level", "warning",
+    ]  # fmt: skip
+
+
+def agent_command(server: Embedded) -> list[str]:
+    """The arguments of the interpreter that make it the benchmark's agent."""
+    return [
+        "-m", "consort_agents", "benchmarks.agent:agent", "--server", server.url,
+        "--creds", _creds(server, "agent", AGENT), "--log-level", "warning",
+    ]  # fmt: skip
 
 
 @asynccontextmanager

@@ -12,8 +12,17 @@
 """
 
 from consort_agents.context import Context
-from consort_agents.errors import AgentError, Decline, SkillError
+from consort_agents.errors import AgentError, AttemptOver, Decline, NotDone, SkillError
 from consort_agents.kit import Agent
 from consort_shared.values import ArtefactRef
 
-__all__ = ["Agent", "AgentError", "ArtefactRef", "Context", "Decline", "SkillError"]
+__all__ = [
+    "Agent",
+    "AgentError",
+    "ArtefactRef",
+    "AttemptOver",
+    "Context",
+    "Decline",
+    "NotDone",
+    "SkillError",
+]

@@ -6,27 +6,21 @@ the bus; a skill called directly in a test can be given one made by `Context.off
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from consort_agents.artefacts import Artefacts, MemoryStore, Store, wait_for
+from consort_agents.effects import Effects, Ledger, MemoryLedger, Unknown
 from consort_shared.entries import HandOff
 from consort_shared.messages import PutAnswer
-from consort_shared.values import ArtefactRef, Json, bytes_digest
+from consort_shared.values import ArtefactRef, Json
 
-T = TypeVar("T")
+__all__ = ["Artefacts", "Context", "MemoryStore", "Noted", "Store", "Value", "Voice"]
+
 _offline_log = logging.LoggerAdapter(logging.getLogger("consort.skill"), {})
-
-
-class Store(Protocol):
-    """Where artefacts go."""
-
-    async def put(self, data: bytes, *, media_type: str = ..., name: str = ...) -> ArtefactRef: ...
-
-    async def get(self, ref: ArtefactRef) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A context write that goes out with the result."""
+    """A context write: one that goes out with the result, or at once."""
 
     key: str
     value: Json
@@ -49,54 +43,27 @@ class Noted:
     confidence: float
 
 
-@dataclass(slots=True)
-class Artefacts:
-    """Large or binary values, stored by digest. The `_sync` forms are for plain functions, which run in a thread."""
+class Voice(Ledger, Protocol):
+    """What reaches the bus from within one attempt."""
 
-    store: Store
-    loop: asyncio.AbstractEventLoop | None = None
+    def progress(self, text: str, done: float | None, total: float | None) -> None: ...
 
-    async def put(
-        self, data: bytes, *, name: str = "", media_type: str = "application/octet-stream"
-    ) -> ArtefactRef:
-        """Store bytes; the reference goes into the skill's result."""
-        return await self.store.put(data, name=name, media_type=media_type)
+    async def milestone(self, text: str, done: float | None, total: float | None) -> None: ...
 
-    async def get(self, ref: ArtefactRef | Mapping[str, Json]) -> bytes:
-        """The bytes of a reference, checked against its digest. Raises a BusError when they are missing or damaged."""
-        return await self.store.get(ref if isinstance(ref, ArtefactRef) else ArtefactRef.model_validate(ref))
-
-    def put_sync(
-        self, data: bytes, *, name: str = "", media_type: str = "application/octet-stream"
-    ) -> ArtefactRef:
-        return self._wait(self.put(data, name=name, media_type=media_type))
-
-    def get_sync(self, ref: ArtefactRef | Mapping[str, Json]) -> bytes:
-        return self._wait(self.get(ref))
-
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self.loop is None:
-            return asyncio.run(coroutine)
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+    async def put(self, note: Noted) -> PutAnswer: ...
 
 
-class MemoryStore:
-    """Artefacts in memory, for trying a skill without a bus."""
+class OfflineVoice(MemoryLedger):
+    """Nobody listens, and only effects are remembered."""
 
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
+    def progress(self, text: str, done: float | None, total: float | None) -> None:
+        return
 
-    async def put(
-        self, data: bytes, *, media_type: str = "application/octet-stream", name: str = ""
-    ) -> ArtefactRef:
-        digest = bytes_digest(data)
-        self.kept[digest] = data
-        return ArtefactRef(
-            artefact=digest, writer="agent.offline", size=len(data), media_type=media_type, name=name
-        )
+    async def milestone(self, text: str, done: float | None, total: float | None) -> None:
+        return
 
-    async def get(self, ref: ArtefactRef) -> bytes:
-        return self.kept[ref.artefact]
+    async def put(self, note: Noted) -> PutAnswer:
+        return PutAnswer(accepted=False, revision=0, why="no bus")
 
 
 @dataclass(slots=True)
@@ -106,6 +73,7 @@ class Context:
     run: str
     task: str
     step: str
+    """the step's path: `gather`, `report[2].write`"""
     skill: str
     attempt: int
     artefacts: Artefacts
@@ -119,20 +87,61 @@ class Context:
     """seconds since 1970; a result that comes later does not count"""
     log: logging.LoggerAdapter[logging.Logger] = field(default_factory=lambda: _offline_log)
     writes: list[Noted] = field(default_factory=list)
-    progress_to: Callable[[str, float | None, float | None], None] | None = None
-    milestone_to: Callable[[str, float | None, float | None], Any] | None = None
-    put_to: Callable[[Noted], Any] | None = None
+    voice: Voice = field(default_factory=OfflineVoice)
+    effects: Effects = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.effects = Effects(self.voice, self.run, self.step)
 
     @classmethod
-    def offline(cls, skill: str = "", values: Mapping[str, Json] | None = None) -> Context:
-        """A context without a bus, for calling a skill directly: artefacts stay in memory."""
+    def offline(
+        cls,
+        skill: str = "",
+        values: Mapping[str, Json] | None = None,
+        *,
+        effects: Mapping[str, Json] | None = None,
+    ) -> Context:
+        """A context without a bus, for calling a skill directly: artefacts and effects stay in memory.
+
+        `effects` were done by an earlier attempt, each with what it gave.
+        """
         given = {key: Value(value, 1, "offline") for key, value in (values or {}).items()}
-        return cls("0" * 32, "0-0", "offline", skill, 1, Artefacts(MemoryStore()), values=given)
+        voice = OfflineVoice(dict(effects or {}))
+        return cls("0" * 32, "0-0", "offline", skill, 1, Artefacts(MemoryStore()), values=given, voice=voice)
 
     @property
     def context(self) -> dict[str, Json]:
         """The context values that the step declares, by key."""
         return {key: value.value for key, value in self.values.items()}
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the attempt was called off: its result will not count, and a plain function had better return."""
+        return self.effects.called_off
+
+    def check(self) -> None:
+        """End here if the attempt was called off. Raises CalledOff, which is no `Exception`: let it pass."""
+        self.effects.check()
+
+    async def once(self, key: str, function: Callable[..., Any], *, unknown: Unknown = "ask") -> Json:
+        """Do something with consequences outside once for this step, however often the step is attempted.
+
+        `function`, async or plain, takes no argument, or one: the idempotency key `effect_id(key)`. What it
+        gave, as JSON, is recorded and given again to every later attempt. `unknown` says what to do when an
+        earlier try began and nothing is known of its end: `ask` a person (the attempt ends here), `redo` it,
+        or take it as `done`, with null. `NotDone` raised by the function says that it certainly did not
+        happen; after any other exception that is unknown. Raises what the function raises, SkillError when
+        nobody answers for 60 s or the result is no JSON, ValueError and TypeError for a call that cannot be.
+        """
+        return await self.effects.once(key, function, unknown)
+
+    def once_sync(self, key: str, function: Callable[..., Any], *, unknown: Unknown = "ask") -> Json:
+        """As `once`, in a plain function, with a plain function."""
+        return self.effects.once_sync(key, function, unknown, self.artefacts.loop)
+
+    def effect_id(self, key: str) -> str:
+        """An idempotency key for the outside system: the same for every attempt at this step, 32 hex digits."""
+        return self.effects.id_of(key)
 
     def write(self, key: str, value: Json, *, confidence: float = 1.0, seen: int | None = None) -> None:
         """Record a context write; it counts together with the result, or not at all.
@@ -147,21 +156,29 @@ class Context:
     async def put(
         self, key: str, value: Json, *, confidence: float = 1.0, seen: int | None = None
     ) -> PutAnswer:
-        """Write a context key now, while the task goes on; whether it was accepted, and the revision that stands."""
-        if self.put_to is None:
-            return PutAnswer(accepted=False, revision=0, why="no bus")
-        answer: PutAnswer = await self.put_to(Noted(key, value, seen, confidence))
-        return answer
+        """Write a context key now, while the task goes on; whether it was accepted, and the revision that stands.
+
+        Raises BusError when nobody answers for 30 s.
+        """
+        return await self.voice.put(Noted(key, value, seen, confidence))
+
+    def put_sync(
+        self, key: str, value: Json, *, confidence: float = 1.0, seen: int | None = None
+    ) -> PutAnswer:
+        """As `put`, in a plain function."""
+        return wait_for(self.put(key, value, confidence=confidence, seen=seen), self.artefacts.loop)
 
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """Tell whoever watches how far the work is. Not stored, costs next to nothing, callable from any thread."""
-        if self.progress_to is not None:
-            self.progress_to(text, done, total)
+        self.voice.progress(text, done, total)
 
     async def milestone(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """Put a milestone on record in the run's log; delivered even if no orchestrator is up at the moment."""
-        if self.milestone_to is not None:
-            await self.milestone_to(text, done, total)
+        await self.voice.milestone(text, done, total)
+
+    def milestone_sync(self, text: str, done: float | None = None, total: float | None = None) -> None:
+        """As `milestone`, in a plain function."""
+        wait_for(self.milestone(text, done, total), self.artefacts.loop)
 
     def save(self, ref: ArtefactRef | Mapping[str, Json], path: Path) -> None:
         """Write an artefact to a file, from a plain function."""

@@ -4,7 +4,15 @@ ConsortError
 └── AgentError          the agent itself is not usable: its definition, its start
 Exception
 ├── SkillError          raised by a skill: this task cannot be done
-└── Decline             raised by a skill: not mine, let another agent try
+├── Decline             raised by a skill: not mine, let another agent try
+└── NotDone             raised inside an effect: it certainly did not happen
+BaseException
+└── AttemptOver         raised through a skill: this attempt ends here, without a report
+    ├── EffectInDoubt   nobody knows whether an effect happened; a person is asked
+    └── CalledOff       the attempt is no longer wanted
+
+What ends an attempt is no `Exception`, as `asyncio.CancelledError` is none, so that a
+skill's `except Exception` does not turn it into a result.
 """
 
 from __future__ import annotations
@@ -29,3 +37,26 @@ class SkillError(Exception):
 
 class Decline(Exception):
     """A skill does not take this task; another agent with the skill may."""
+
+
+class NotDone(Exception):
+    """An effect certainly did not happen, so it may be tried again. The attempt fails with this text."""
+
+
+class AttemptOver(BaseException):
+    """The attempt ends here, and nothing is reported. Not for skills to catch."""
+
+
+class EffectInDoubt(AttemptOver):
+    """An earlier try of an effect began, and nothing is known of its end: the step waits for a person."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"whether effect {key!r} happened is not known; a person is asked")
+        self.key = key
+
+
+class CalledOff(AttemptOver):
+    """The attempt is no longer wanted: its run was cancelled, or its time is up."""
+
+    def __init__(self) -> None:
+        super().__init__("the attempt is called off")

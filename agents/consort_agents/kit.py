@@ -13,8 +13,8 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -31,6 +31,8 @@ from consort_shared.card import AgentCard, SkillCard
 from consort_shared.values import ArtefactRef, Json
 
 F = TypeVar("F", bound=Callable[..., Any])
+Isolation: TypeAlias = Literal["thread", "process"]
+"""Where a plain function runs: in a thread of the agent's process, or in a child process that can be killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Skill:
     model_parameter: str | None
     """the name of the one parameter that takes the whole model, if the skill is written so"""
     context_parameter: str | None
+    isolated: bool = False
 
     def arguments(self, inputs: Mapping[str, Json], context: Context) -> dict[str, Any]:
         """The call's arguments. Raises pydantic.ValidationError for inputs that do not fit."""
@@ -73,7 +76,9 @@ class Agent:
 
     `name` is also its token on the bus: lower case, digits, `-` and `_`. `slots` is how many tasks one
     process works on at a time. `lease` is after how many seconds of silence of a process its task goes to
-    another; a living process renews it by itself, however long the work takes.
+    another; a living process renews it by itself, however long the work takes. A task that was delivered
+    more than `poison_after` times is not begun again. With `isolation="process"` plain functions run in
+    child processes, which can be killed.
     """
 
     name: str
@@ -81,15 +86,23 @@ class Agent:
     description: str = ""
     slots: int = 1
     lease: float = 10.0
+    poison_after: int = 5
+    isolation: Isolation = "thread"
     skills: dict[str, Skill] = field(default_factory=dict)
 
-    def skill(self, name: str, *, description: str = "") -> Callable[[F], F]:
-        """Declare a function as a skill. Raises AgentError for a signature that cannot be a skill's."""
+    def skill(
+        self, name: str, *, description: str = "", isolation: Isolation | None = None
+    ) -> Callable[[F], F]:
+        """Declare a function as a skill; `isolation` instead of the agent's.
+
+        Raises AgentError for a signature that cannot be a skill's.
+        """
 
         def declare(function: F) -> F:
             if name in self.skills:
                 raise AgentError(f"agent {self.name!r} has two skills named {name!r}")
-            self.skills[name] = _understand(name, function, description)
+            understood = _understand(name, function, description)
+            self.skills[name] = replace(understood, isolated=self._isolated(understood, isolation))
             return function
 
         return declare
@@ -107,9 +120,19 @@ class Agent:
                 skills=tuple(skill.card for skill in self.skills.values()),
                 slots=self.slots,
                 lease=self.lease,
+                poison_after=self.poison_after,
             )
         except ValueError as exc:
             raise AgentError(f"agent {self.name!r} cannot be announced: {exc}") from exc
+
+    def _isolated(self, skill: Skill, asked: Isolation | None) -> bool:
+        wanted = self.isolation if asked is None else asked
+        if wanted not in get_args(Isolation):
+            raise AgentError(f"isolation={wanted!r}: it is one of {', '.join(get_args(Isolation))}")
+        if skill.is_async and asked == "process":
+            told = "is async, so it can be cancelled and needs no process of its own"
+            raise AgentError(f"skill {skill.card.name!r} {told}")
+        return wanted == "process" and not skill.is_async
 
 
 def _understand(name: str, function: Callable[..., Any], description: str) -> Skill:

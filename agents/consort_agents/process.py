@@ -8,8 +8,6 @@ usable, 3 the bus cannot be reached or refuses.
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -18,12 +16,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 
-from consort_agents.errors import AgentError
+from consort_agents.finding import find_agent
 from consort_agents.kit import Agent
 from consort_agents.worker import Worker
 from consort_bus.connection import open_bus
@@ -34,67 +31,45 @@ from consort_shared.lifeline import hold_on
 from consort_shared.logs import set_up_logging
 from consort_shared.looping import run_for_long
 
-GROUP = "consort.agents"
+__all__ = ["find_agent", "main", "serve", "show_cards"]
 
-
-def find_agent(name: str) -> Agent:
-    """An agent by `module:attribute`, `file.py:attribute`, or the name of an installed one. Raises AgentError."""
-    if ":" in name:
-        return _load(name)
-    installed = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
-    if name not in installed:
-        raise AgentError(
-            f"no installed agent is named {name!r}; there are {', '.join(sorted(installed)) or 'none'}. "
-            "One of your own is named by module:attribute"
-        )
-    return _load(installed[name].value)
-
-
-def _load(reference: str) -> Agent:
-    module_name, _, attribute = reference.rpartition(":")
-    if module_name.endswith(".py"):
-        path = Path(module_name)
-        if not path.is_file():
-            raise AgentError(f"there is no file {module_name}")
-        sys.path.insert(0, str(path.resolve().parent))
-        module_name = path.stem
-    elif "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as exc:
-        if exc.name is not None and not module_name.startswith(exc.name):
-            raise AgentError(f"{module_name} needs the package {exc.name!r}, which is not installed") from exc
-        raise AgentError(f"there is no module {module_name!r}") from exc
-    found = getattr(module, attribute, None)
-    if not isinstance(found, Agent):
-        agents = [key for key, value in vars(module).items() if isinstance(value, Agent)]
-        hint = f"; it has {', '.join(agents)}" if agents else "; it has no agent at all"
-        raise AgentError(f"{module_name} has no agent named {attribute!r}{hint}")
-    return found
+log = logging.getLogger("consort.agent")
 
 
 async def serve(
-    agent: Agent, server: str, credentials: Credentials, *, slots: int | None, grace: timedelta
+    agent: Agent, name: str, server: str, credentials: Credentials, *, slots: int | None, grace: timedelta
 ) -> None:
-    """Run an agent until SIGTERM or SIGINT. Raises ConsortError."""
-    stop = asyncio.Event()
+    """Run an agent until SIGTERM or SIGINT; a second one has what is in hand handed back at once.
+
+    Raises ConsortError. Ends the process where user code that was told to stop does not.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
     hold_on(lambda: loop.call_soon_threadsafe(stop.set), patience=grace.total_seconds() + 15)
     async with (
         open_bus(server, credentials, client_name=f"agent {agent.name}", patience=30) as bus,
         Wire(bus.nc, bus) as wire,
     ):
+        worker = Worker(agent, bus, wire, slots=slots, name=name)
         closed = asyncio.create_task(bus.wait_closed())
-        work = asyncio.create_task(Worker(agent, bus, wire, slots=slots).run(stop, grace=grace))
+        work = asyncio.create_task(worker.run(stop, grace=grace, hurry=hurry))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
         if closed.done():
             work.cancel()
             raise closed.result()
         closed.cancel()
         work.result()
+    if worker.left:
+        log.warning("agent %s ends with %d tasks that do not stop", agent.name, worker.left)
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 @click.command(name="agent start")
@@ -138,12 +113,12 @@ def main(
     try:
         found = find_agent(agent)
         credentials = Credentials.load(creds)
-        run_for_long(serve(found, server, credentials, slots=slots, grace=timedelta(seconds=grace)))
+        run_for_long(serve(found, agent, server, credentials, slots=slots, grace=timedelta(seconds=grace)))
     except* ConsortError as group:
         first = group.exceptions[0]
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        logging.getLogger("consort.agent").error("%s", first)
+        log.error("%s", first)
         sys.exit(getattr(first, "exit_code", 1))
 
 

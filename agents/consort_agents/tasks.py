@@ -1,7 +1,8 @@
 """From a delivered message to a task that can be worked on.
 
-Checks that the message is a genuine task for this agent, unlocks the attempt's
-token, and puts earlier results into the inputs. Does not run anything.
+Checks that the message is a genuine task for this agent and unlocks the attempt's
+token; puts earlier results into the inputs. These are two acts, because an attempt
+whose inputs cannot be had can still be reported on. Does not run anything.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from consort_agents.artefacts import Store
 from consort_agents.context import Value
-from consort_bus.envelope import CONTENT_TYPE, AgentSeal, Store, body_of
+from consort_bus.envelope import CONTENT_TYPE, AgentSeal, body_of
 from consort_bus.subjects import CopySubject, EntrySubject
 from consort_shared.codec import unpack
 from consort_shared.entries import Accepted, Granted, HandOff
@@ -26,13 +28,13 @@ _parsed = lru_cache(maxsize=4096)(EntrySubject.parse)  # a run's tasks for one a
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One attempt at a step, ready to be worked on."""
+    """One attempt at a step, as it was granted, and the token that proves it was received."""
 
     run: str
     granted: Granted
     token: bytes
-    inputs: dict[str, Json]
-    values: dict[str, Value]
+    at_hand: Mapping[str, Output]
+    """results that came in the same entry, by path"""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -47,17 +49,31 @@ class NotATask(Exception):
     """A message on the agent's subjects that is no genuine task for it."""
 
 
-async def open_task(
+async def read_task(
     subject: str, data: bytes, headers: Mapping[str, str] | None, agent: str, seal: AgentSeal, store: Store
 ) -> Task:
-    """Read a delivered task. Raises NotATask, DecodeError, BusError, NoSuchPath."""
+    """Read a delivered task. Raises NotATask, DecodeError, TooNew, BusError."""
     if headers is None or not seal.genuine_task(subject, data, headers):
         raise NotATask("its code does not prove that an orchestrator sent it to this agent")
     granted, run, at_hand = await _granted(subject, data, headers, agent, store)
-    outputs = {prior.path: prior.output or at_hand.get(prior.path) for prior in granted.handoff.priors}
-    values = await _values(granted.handoff, store)
-    inputs = await _filled(granted, outputs, store)
-    return Task(run, granted, seal.token(headers, run, granted.task, granted.nonce), inputs, values)
+    return Task(run, granted, seal.token(headers, run, granted.task, granted.nonce), at_hand)
+
+
+async def inputs_of(task: Task, store: Store) -> dict[str, Json]:
+    """The inputs with earlier results in their holes. Raises DecodeError, NoSuchPath, BusError."""
+    if not task.granted.holes:
+        return task.granted.inputs
+    outputs = {prior.path: prior.output or task.at_hand.get(prior.path) for prior in task.handoff.priors}
+    return await _filled(task.granted, outputs, store)
+
+
+async def values_of(task: Task, store: Store) -> dict[str, Value]:
+    """The context values that the step declares. Raises DecodeError, BusError."""
+    values = {}
+    for item in task.handoff.context:
+        value = item.output.value if item.output.ref is None else unpack(await store.get(item.output.ref))
+        values[item.key] = Value(value, item.revision, item.author, item.confidence)
+    return values
 
 
 async def _granted(
@@ -82,8 +98,6 @@ async def _granted(
 
 async def _filled(granted: Granted, outputs: Mapping[str, Output | None], store: Store) -> dict[str, Json]:
     """The inputs with earlier results in their holes; each stored result is fetched once."""
-    if not granted.holes:
-        return granted.inputs
     values: dict[str, Json] = {}
     wanted = {hole.prior for hole in granted.holes}
     for path in wanted:
@@ -105,11 +119,3 @@ async def _filled(granted: Granted, outputs: Mapping[str, Output | None], store:
         container[hole.at[-1]] = pick(values[hole.prior], hole.path)
     inputs: dict[str, Json] = root
     return inputs
-
-
-async def _values(handoff: HandOff, store: Store) -> dict[str, Value]:
-    values = {}
-    for item in handoff.context:
-        value = item.output.value if item.output.ref is None else unpack(await store.get(item.output.ref))
-        values[item.key] = Value(value, item.revision, item.author, item.confidence)
-    return values

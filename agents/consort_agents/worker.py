@@ -4,178 +4,162 @@ It asks for as many tasks as it has free slots, keeps the lease of each task in
 hand alive however long the work takes, reports, and acknowledges last: a process
 that dies leaves its tasks to be delivered again. Told to stop, it takes no more,
 finishes what it has, and hands back what is not done within the grace time.
+
+How often a task was delivered tells whether it kills its processes, so one is given
+back only where that cannot be helped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from pydantic import TypeAdapter
-
-from consort_agents.context import Artefacts as ContextArtefacts
-from consort_agents.context import Context
-from consort_agents.errors import AgentError
-from consort_agents.kit import Agent
-from consort_agents.performing import perform
-from consort_agents.speaking import Speaker
-from consort_agents.tasks import NotATask, Task, open_task
+from consort_agents.admission import Admission, growing
+from consort_agents.artefacts import Artefacts as ContextArtefacts
+from consort_agents.attendance import Attendance
+from consort_agents.context import Context, Value
+from consort_agents.draining import LAST_TRIES, cancelled, finished
+from consort_agents.errors import AgentError, AttemptOver
+from consort_agents.heeding import OVERDUE_AFTER, Heeding, InHand
+from consort_agents.isolation import Isolation
+from consort_agents.kit import Agent, Skill
+from consort_agents.performing import attempt, not_json, outcome_of
+from consort_agents.speaking import AttemptVoice, Speaker
+from consort_agents.tasks import NotATask, Task, inputs_of, read_task, values_of
 from consort_bus import subjects
-from consort_bus.artefacts import Artefacts
-from consort_bus.buckets import Bucket
+from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.connection import Bus
 from consort_bus.envelope import AgentSeal
 from consort_bus.errors import AccessDenied, BusError
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
 from consort_bus.pull import Delivery, Pull
-from consort_bus.subjects import AgentSubject, ApiSubject, ControlSubject
+from consort_bus.subjects import ControlSubject
 from consort_bus.wire import Wire
-from consort_shared.card import Announce, Presence, Welcome
-from consort_shared.codec import MSGPACK, decode, encode
+from consort_shared.codec import MSGPACK, decode
 from consort_shared.errors import DecodeError
-from consort_shared.messages import Answer, Failed, Stop, order_message
+from consort_shared.failpoints import failpoint
+from consort_shared.messages import Failed, Outcome, order_message
+from consort_shared.upcast import TooNew
 from consort_shared.values import NoSuchPath
-
-PRESENCE_EVERY, PRESENCE_TTL = 3.0, 10
-ANNOUNCE_AGAIN = (0.2, 5.0)
-"""Seconds between announcements nobody answers: the first and the longest pause."""
 
 log = logging.getLogger("consort.agent")
 _skill_log = logging.getLogger("consort.skill")
-_welcome: TypeAdapter[Welcome] = TypeAdapter(Welcome)
-
-
-@dataclass(slots=True)
-class _InHand:
-    """A task being worked on; `delivery` is the newest of it."""
-
-    delivery: Delivery
-    work: asyncio.Task[None]
-    stopped: bool = False
 
 
 class Worker:
-    """Runs one agent over one connection."""
+    """Runs one agent over one connection.
 
-    def __init__(self, agent: Agent, bus: Bus, wire: Wire, *, slots: int | None = None) -> None:
+    `name` is the agent's, as `finding` takes it: isolated skills are imported by it in their child processes.
+    """
+
+    def __init__(
+        self, agent: Agent, bus: Bus, wire: Wire, *, slots: int | None = None, name: str | None = None
+    ) -> None:
         if bus.mac_key is None:
             raise AccessDenied(str(bus.identity), "subscribe to", "tasks", ("agent",))
         self.agent = agent
         self.card = agent.card if slots is None else agent.card.model_copy(update={"slots": slots})
         if bus.identity.name != self.card.name:
             raise AgentError(f"the credentials are for {bus.identity}, the agent is named {self.card.name!r}")
-        self.instance = secrets.token_hex(4)
+        if name is None and any(skill.isolated for skill in agent.skills.values()):
+            raise AgentError(f"agent {self.card.name!r} has isolated skills: it is started by its name")
         self._bus = bus
         self._wire = wire
         self._seal = AgentSeal(bus.mac_key)
         self._artefacts = Artefacts(wire, bus.identity)
         publisher = Publisher(wire)
-        self._presences = Bucket(wire, publisher, subjects.AGENTS)
-        self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self.instance)
-        self._in_hand: dict[tuple[str, str], _InHand] = {}
+        self._attendance = Attendance(self.card, wire, publisher, self._seal)
+        self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self._attendance.instance)
+        self._in_hand: dict[tuple[str, str], InHand] = {}
+        self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
+        self._admission = Admission(
+            self.card, self.agent.skills, self._heeding, self._attendance, self._report
+        )
         self._opening: set[asyncio.Task[None]] = set()
+        self._asides: set[asyncio.Task[None]] = set()
         self._pool = ThreadPoolExecutor(self.card.slots, thread_name_prefix=self.card.name)
+        self._isolation = Isolation(name or "")
         self._pull: Pull | None = None
+        self._gone = asyncio.Event()
         self._freed = 0
-        self._started = time.time()
         self.done = 0
+        self.left = 0
+        """what did not end with the process's work: functions in threads, and skills that do not let themselves
+        be cancelled"""
 
     async def run(
         self,
         stop: asyncio.Event,
         *,
         grace: timedelta = timedelta(seconds=30),
+        hurry: asyncio.Event | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
-        """Work until told to stop. Raises AgentError when the orchestrator refuses the card."""
-        consumer = await self._join(stop)
+        """Work until told to stop; with `hurry` what is in hand is handed back at once.
+
+        Raises AgentError when the orchestrator refuses the card.
+        """
+        consumer = await self._attendance.announce(stop)
         if consumer is None:
             return
-        async with asyncio.TaskGroup() as group:
-            background = [group.create_task(self._show_presence()), group.create_task(self._keep_leases())]
-            async with listening(self._bus, str(ControlSubject(self.card.name)), self._ordered):
-                self._pull = Pull(self._wire, subjects.LOG, consumer, self._arrived, slots=self.card.slots)
-                pulling = group.create_task(self._pull.run())
-                log.info("agent %s (%s) is ready, %d slots", self.card.name, self.instance, self.card.slots)
-                ready()
-                await stop.wait()
-                self._pull.pause()
-                await self._drain(grace)
-                pulling.cancel()
-            for task in background:
-                task.cancel()
-        await self._leave()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    # --- joining and leaving
-
-    async def _join(self, stop: asyncio.Event) -> str | None:
-        """The consumer to pull from; None when told to stop before anybody answered."""
-        subject = str(ApiSubject("announce", self.card.name))
-        wrapped = self._seal.signed(subject, encode(Announce(card=self.card, instance=self.instance)))
-        pause, told = ANNOUNCE_AGAIN[0], False
-        while not stop.is_set():
-            try:
-                answer = await self._wire.request(
-                    subject, wrapped.payload, headers=wrapped.headers, timeout=2.0
-                )
-                welcome = decode(_welcome, answer.data, MSGPACK)
-                if not welcome.accepted:
-                    raise AgentError(f"agent {self.card.name!r} is not admitted: {welcome.why}")
-            except AccessDenied:
-                raise
-            except BusError as exc:
-                if not told:
-                    log.info("agent %s waits for an orchestrator (%s)", self.card.name, exc)
-                    told = True
-                try:
-                    async with asyncio.timeout(pause):
-                        await stop.wait()
-                except TimeoutError:
-                    pause = min(pause * 1.5, ANNOUNCE_AGAIN[1])
-            else:
-                await self._present()
-                return welcome.consumer
-        return None
-
-    async def _present(self) -> None:
-        presence = Presence(
-            instance=self.instance,
-            card=self.card,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started=self._started,
-            busy=len(self._in_hand),
-        )
-        wrapped = self._seal.signed(str(AgentSubject(self.card.name, self.instance)), encode(presence))
-        await self._presences.put(
-            wrapped.subject, wrapped.payload, headers=wrapped.headers, ttl=timedelta(seconds=PRESENCE_TTL)
-        )
-
-    async def _show_presence(self) -> None:
-        while True:
-            await asyncio.sleep(PRESENCE_EVERY)
-            try:
-                await self._present()
-            except BusError as exc:
-                log.info("agent %s: sign of life not sent: %s", self.card.name, exc)
-
-    async def _leave(self) -> None:
         try:
-            await self._presences.delete(
-                str(AgentSubject(self.card.name, self.instance)), ttl=timedelta(seconds=1)
-            )
+            await self._attendance.show(0)
         except BusError as exc:
-            log.info("agent %s: leaving not announced: %s", self.card.name, exc)
+            log.info("agent %s: sign of life not sent: %s", self.card.name, exc)
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._serve(group, consumer, stop, grace, hurry or asyncio.Event(), ready)
+        finally:
+            self._isolation.close()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _serve(
+        self,
+        group: asyncio.TaskGroup,
+        consumer: str,
+        stop: asyncio.Event,
+        grace: timedelta,
+        hurry: asyncio.Event,
+        ready: Callable[[], None],
+    ) -> None:
+        self._pull = Pull(
+            self._wire,
+            subjects.LOG,
+            consumer,
+            self._arrived,
+            slots=self.card.slots,
+            on_missing=self._gone.set,
+        )
+        showing = group.create_task(self._attendance.keep_showing(lambda: len(self._in_hand)))
+        tending = [self._keep_leases(), self._heeding.watch(), self._rejoin(stop)]
+        background = [group.create_task(work) for work in tending]
+        async with listening(self._bus, str(ControlSubject(self.card.name)), self._ordered):
+            background.append(group.create_task(self._pull.run()))
+            log.info(
+                "agent %s (%s) is ready, %d slots", self.card.name, self._attendance.instance, self.card.slots
+            )
+            ready()
+            await stop.wait()
+            self._pull.pause()
+            showing.cancel()
+            await self._attendance.leave()
+            await self._drain(grace, hurry)
+        for task in background:
+            task.cancel()
+
+    async def _rejoin(self, stop: asyncio.Event) -> None:
+        """A consumer that was deleted is made anew by an orchestrator when the agent announces itself again."""
+        while True:
+            await self._gone.wait()
+            self._gone.clear()
+            if await self._attendance.announce(stop) is not None:
+                log.info("agent %s is admitted again", self.card.name)
 
     # --- tasks
 
@@ -186,38 +170,50 @@ class Worker:
 
     async def _take(self, delivery: Delivery) -> None:
         """Open a delivered task and work on it to its end."""
-        key: tuple[str, str] | None = None
+        held: InHand | None = None
         try:
-            task = await open_task(
+            task = await read_task(
                 delivery.subject, delivery.data, delivery.headers, self.card.name, self._seal, self._artefacts
             )
-            if (known := self._in_hand.get(task.key)) is not None:
-                known.delivery = (
-                    delivery  # delivered again while in hand: the newest delivery holds the lease
-                )
+            if self._known(task, delivery):
                 return
-            key = task.key
             current = asyncio.current_task()
             assert current is not None
-            self._in_hand[key] = _InHand(delivery, current)
-            await self._work(task)
-            self._in_hand[key].delivery.ack()
-            self.done += 1
-        except (NotATask, DecodeError, NoSuchPath) as exc:
+            held = InHand(task, delivery, current, task.granted.deadline + OVERDUE_AFTER)
+            self._in_hand[task.key] = held
+            if await self._admission.may_begin(held):
+                await self._work(held)
+        except TooNew as exc:
+            self._admission.too_new(delivery, exc)
+        except (NotATask, DecodeError) as exc:
             log.warning("agent %s: a message is set aside: %s", self.card.name, exc)
             delivery.term(str(exc))
+        except AttemptOver as exc:
+            log.info("agent %s: an attempt ends without a report: %s", self.card.name, exc)
+            _newest(held, delivery).ack()
         except BusError as exc:
             log.warning("agent %s: a task goes back: %s", self.card.name, exc)
-            delivery.nak(1.0)
+            _newest(held, delivery).nak(growing(delivery))
         except asyncio.CancelledError:
-            if key is not None and self._in_hand[key].stopped:
-                self._in_hand[key].delivery.ack()  # called off: nobody is to do it
-            else:
-                delivery.nak()
+            if held is None or not held.off:
+                _newest(held, delivery).nak()
+        except Exception:
+            log.exception("agent %s: a task goes back", self.card.name)
+            _newest(held, delivery).nak(growing(delivery))
         finally:
-            if key is not None:
-                del self._in_hand[key]
+            if held is not None:
+                del self._in_hand[held.task.key]
             self._free()
+
+    def _known(self, task: Task, delivery: Delivery) -> bool:
+        """Whether a task was delivered again while in hand: the newest delivery holds the lease."""
+        held = self._in_hand.get(task.key)
+        if held is None:
+            return self._heeding.parked(task, delivery)
+        held.delivery = delivery
+        if held.off:
+            delivery.ack()
+        return True
 
     def _free(self) -> None:
         """One task less in hand. More are asked for once as many could be had as have been asked for already."""
@@ -226,67 +222,119 @@ class Worker:
             self._pull.release(self._freed)
             self._freed = 0
 
-    async def _work(self, task: Task) -> None:
-        began = time.monotonic()
-        skill = self.agent.skills.get(task.granted.skill)
+    async def _work(self, held: InHand) -> None:
+        skill = self.agent.skills.get(held.task.granted.skill)
         if skill is None:
-            told = f"agent {self.card.name} {self.card.version} has no skill {task.granted.skill}"
-            await self._speaker.report(task, Failed(kind="no-skill", message=told), 0.0)
+            await self._admission.without_skill(held)
             return
-        outcome = await perform(skill, task, self._context(task), self._artefacts, self._pool)
-        await self._speaker.report(task, outcome, time.monotonic() - began)
+        failpoint("task-taken")
+        began = time.monotonic()
+        outcome = await self._outcome(held, skill)
+        if held.off:
+            return
+        failpoint("work-done")
+        try:
+            await self._report(held, outcome, time.monotonic() - began)
+        except (
+            ValueError,
+            OverflowError,
+        ) as exc:  # JSON that cannot be sent, such as an integer over 64 bits
+            await self._report(held, not_json(skill, exc), time.monotonic() - began)
+        self.done += 1
 
-    def _context(self, task: Task) -> Context:
+    async def _outcome(self, held: InHand, skill: Skill) -> Outcome:
+        """What came of the attempt. Raises AttemptOver, BusError."""
+        try:
+            inputs = await inputs_of(held.task, self._artefacts)
+            values = await values_of(held.task, self._artefacts)
+        except (DecodeError, NoSuchPath, ArtefactMissing, ArtefactCorrupt) as exc:
+            lost = isinstance(exc, ArtefactMissing | ArtefactCorrupt)
+            if lost and held.delivery.delivered < self.card.poison_after:
+                raise  # it may be there when the task comes again
+            return Failed(kind="unreadable-task", message=str(exc))
+        context = held.context = self._context(held.task, values)
+        if skill.isolated:
+            ended = await self._isolation.attempt(skill, inputs, context)
+        else:
+            held.in_thread = not skill.is_async
+            ended = await attempt(skill, inputs, context, self._pool)
+            held.in_thread = False
+        return await outcome_of(ended, skill, self._artefacts)
+
+    async def _report(self, held: InHand, outcome: Outcome, seconds: float = 0.0) -> None:
+        await self._speaker.report(held.task, outcome, seconds)
+        failpoint("report-stored")
+        held.delivery.ack()
+        asyncio.get_running_loop().call_soon(failpoint, "task-acknowledged")  # it is sent when this turn ends
+
+    def _context(self, task: Task, values: dict[str, Value]) -> Context:
         granted = task.granted
+        loop = asyncio.get_running_loop()
         return Context(
             run=task.run,
             task=granted.task,
             step=granted.path,
             skill=granted.skill,
             attempt=granted.attempt,
-            artefacts=ContextArtefacts(self._artefacts, asyncio.get_running_loop()),
+            artefacts=ContextArtefacts(self._artefacts, loop),
             handoff=granted.handoff,
-            values=task.values,
+            values=values,
             trouble=granted.trouble,
             deadline=granted.deadline,
             log=_logger(task),
-            progress_to=self._speaker.progress_of(task),
-            milestone_to=self._speaker.milestone_of(task),
-            put_to=self._speaker.put_of(task),
+            voice=AttemptVoice(self._speaker, task, loop),
         )
 
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(self.card.lease / 3)
             for held in self._in_hand.values():
-                held.delivery.in_progress()
+                if not held.off:
+                    held.delivery.in_progress()
+            for parked in self._heeding.orders.parked.values():
+                parked.delivery.in_progress()
 
     async def _ordered(self, heard: Heard) -> None:
         if not self._seal.genuine_task(heard.subject, heard.data, heard.headers):
             log.warning("agent %s: an order that no orchestrator gave: ignored", self.card.name)
             return
-        order = decode(order_message, heard.data, MSGPACK)
-        match order:
-            case Stop():
-                held = self._in_hand.get((order.run, order.task))
-                if held is not None:
-                    log.info(
-                        "agent %s: task %s of run %s is called off", self.card.name, order.task, order.run
-                    )
-                    held.stopped = True
-                    held.work.cancel()
-            case Answer():
-                self._speaker.answered(order)
+        try:
+            order = decode(order_message, heard.data, MSGPACK)
+        except DecodeError as exc:
+            log.warning("agent %s: an order that this version does not know: %s", self.card.name, exc)
+            return
+        self._heeding.ordered(order)
 
-    async def _drain(self, grace: timedelta) -> None:
+    # --- ending
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something beside the tasks, which ends with the process's work at the latest."""
+        aside = asyncio.get_running_loop().create_task(work)
+        self._asides.add(aside)
+        aside.add_done_callback(self._asides.discard)
+
+    async def _drain(self, grace: timedelta, hurry: asyncio.Event) -> None:
         """Finish what is in hand; what is not done in time goes back to be done elsewhere."""
-        if self._opening:
-            log.info("agent %s finishes %d tasks", self.card.name, len(self._opening))
-            await asyncio.wait(self._opening, timeout=grace.total_seconds())
-        left = list(self._opening)
-        for work in left:
-            work.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        for parked in self._heeding.orders.parked.values():
+            parked.delivery.nak()
+        self._heeding.orders.parked.clear()
+        await finished(self._opening, self._in_hand, grace, hurry)
+        threads = [held.work for held in self._in_hand.values() if held.in_thread]
+        works = list(self._opening)
+        if works:
+            log.info("agent %s hands back what is not done: %d tasks", self.card.name, len(works))
+        stubborn = await cancelled(works)
+        for held in self._in_hand.values():
+            if not held.off:
+                held.delivery.nak()
+        if self._asides:
+            await asyncio.wait(set(self._asides), timeout=LAST_TRIES)
+        await cancelled(self._asides)
+        self.left = len(stubborn.union(threads))
+
+
+def _newest(held: InHand | None, delivery: Delivery) -> Delivery:
+    return delivery if held is None else held.delivery
 
 
 def _logger(task: Task) -> logging.LoggerAdapter[logging.Logger]:

@@ -85,7 +85,7 @@ class Fence:
                     isinstance(trouble, PublishRefused) and not trouble.passing
                 ):
                     raise trouble
-            except (NoAnswer, ReadRefused) as exc:
+            except (NoAnswer, ReadRefused) as exc:  # no leader now, or none that can be reached
                 trouble = exc
             pause = random.uniform(0.05, 0.15)  # noqa: S311
             if loop.time() + pause >= until or self._wire.nc.is_closed:

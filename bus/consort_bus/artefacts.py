@@ -6,7 +6,8 @@ are: where it is, the artefact is whole. Where it is not, there is no artefact.
 
 Nothing is taken on trust: `get` and `save` give bytes only after their digest and
 size were found right. Nothing of any size is held in memory but by `get`: a few
-parts are under way at a time.
+parts are under way at a time. What a replica does not hold may only be late there:
+that an artefact is missing is believed of the stream's leader alone.
 
 Who stored something is part of its subject, and the server checks that, so nobody
 can put other bytes in the way of an artefact than its own writer.
@@ -27,9 +28,10 @@ from typing import IO, NamedTuple, Protocol
 
 from consort_bus.errors import BusError, NoAnswer
 from consort_bus.publish import PubAck, Publisher
-from consort_bus.reading import Stored, last, read
+from consort_bus.reading import Stored, last, leader_read, read
 from consort_bus.subjects import ARTEFACTS, ChunkSubject, artefact_chunks
 from consort_bus.wire import Wire
+from consort_shared.failpoints import failpoint
 from consort_shared.values import ArtefactRef
 
 __all__ = ["ArtefactCorrupt", "ArtefactMissing", "Artefacts", "Writer"]
@@ -125,7 +127,7 @@ class Artefacts:
     async def get(self, ref: ArtefactRef) -> bytes:
         """The bytes of an artefact. Raises ArtefactMissing, ArtefactCorrupt, and as `reading.read`."""
         for attempt in range(_FETCHES):
-            parts = {part.offset: part.data async for part in self._parts(ref)}
+            parts = {part.offset: part.data async for part in self._parts(ref, attempt)}
             raw = b"".join(parts[offset] for offset in sorted(parts))
             if len(raw) == ref.size and hashlib.sha256(raw).hexdigest() == ref.artefact:
                 return raw
@@ -237,6 +239,7 @@ class Artefacts:
         while True:
             try:
                 await receipt
+                failpoint("artefact-halfway")
                 return
             except NoAnswer:
                 if loop.time() > give_up or self._wire.nc.is_closed:
@@ -246,11 +249,19 @@ class Artefacts:
                 sent.subject, sent.data, sent.headers, timeout=ACK_SECONDS
             )
 
-    async def _parts(self, ref: ArtefactRef) -> AsyncIterator[_Part]:
-        """In the order in which they were stored, which need not be theirs if it took several tries."""
+    async def _parts(self, ref: ArtefactRef, attempt: int) -> AsyncIterator[_Part]:
+        """In the order in which they were stored, which need not be theirs if it took several tries.
+
+        First quickly, from any replica; if that was not the artefact, as the leader has it.
+        """
         role, _, name = ref.writer.partition(".")
         chunks = artefact_chunks(role, name, ref.artefact)
-        async for stored in read(self._wire, ARTEFACTS, chunks, max_bytes=PAGE_BYTES, patience=PATIENCE):
+        parts = (
+            leader_read(self._wire, ARTEFACTS, chunks, patience=PATIENCE)
+            if attempt
+            else read(self._wire, ARTEFACTS, chunks, max_bytes=PAGE_BYTES, patience=PATIENCE)
+        )
+        async for stored in parts:
             part = _part(stored, ref)
             if part is not None:
                 yield part
@@ -260,7 +271,7 @@ class Artefacts:
         for attempt in range(_FETCHES):
             written = 0
             file.truncate(0)
-            async for part in self._parts(ref):
+            async for part in self._parts(ref, attempt):
                 file.seek(part.offset)
                 file.write(part.data)
                 written += len(part.data)
@@ -273,6 +284,8 @@ class Artefacts:
 
     async def _explain(self, ref: ArtefactRef, found: int, attempt: int) -> None:
         """Too little is missing, anything else is damaged; what is just being stored again is waited for."""
+        if attempt == 0:
+            return
         if attempt < _FETCHES - 1 and found:
             await asyncio.sleep(0.1)
             return

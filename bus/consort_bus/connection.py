@@ -2,9 +2,10 @@
 
 The traps of the client library are handled here once, so that nobody else has to
 know them: silence of a frozen server is noticed in seconds, reconnecting never
-ends and is spread out, nothing is buffered while disconnected (it would arrive
-late and out of time), a refusal by the server reaches the request that caused it
-at once instead of as a timeout, and a lost connection fails what waits on it.
+ends, is spread out and goes to another node than the one that was lost, a server that
+says it is about to stop is left before it does, nothing is buffered while disconnected
+(it would arrive late and out of time), a refusal by the server reaches the request that
+caused it at once instead of as a timeout, and a lost connection fails what waits on it.
 
 Must not know what is sent: streams, entries and rights belong to others.
 """
@@ -41,12 +42,30 @@ __all__ = ["Bus", "Credentials", "Identity", "open_bus"]
 
 OLDEST_SERVER = (2, 14)
 """First version with everything the streams need: schedules with time zones, consumer reset, fast checks."""
-PING_SECONDS, PINGS_UNANSWERED = 5, 2
+PING_SECONDS, PINGS_UNANSWERED = 4, 2
+"""A silent server is given up at the third ping, so after 12 seconds at most."""
 _LONGEST_PAUSE = 2.0
+_LEAVE_WITHIN = 3.0
+"""Seconds in which the clients of a server that is about to stop leave it, each at another moment."""
 _CUT_OFF_TRIES = 5
 
 log = logging.getLogger("consort.bus")
 _violation = re.compile(r'permissions violation for (publish|subscription)[^"]*"([^"]+)"', re.IGNORECASE)
+
+
+class _Connection(Client):
+    """The library's client, but for its patience with the dead.
+
+    Closing a connection, it waits until what was still to be written has been read. A frozen server
+    reads nothing, so that would last until it thaws.
+    """
+
+    async def _process_op_err(self, e: Exception) -> None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if isinstance(e, nats.errors.StaleConnectionError) and writer is not None:
+            writer.transport.abort()
+        await super()._process_op_err(e)
+
 
 Callback = Callable[[], Awaitable[None]]
 Alarm = Callable[[AccessDenied], None]
@@ -59,7 +78,7 @@ class Bus:
     """
 
     def __init__(self, identity: Identity, mac_key: bytes | None, url: str) -> None:
-        self.nc = Client()
+        self.nc: Client = _Connection()
         self.opened = False
         self.identity = identity
         self.mac_key = mac_key
@@ -72,6 +91,7 @@ class Bus:
         self._subscribing: asyncio.Lock = asyncio.Lock()
         self._closed = asyncio.Event()
         self._last_error: Exception | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     def on_reconnect(self, callback: Callback) -> None:
         """Called after each reconnect, subscriptions restored. Whatever was watched must be read again."""
@@ -189,6 +209,27 @@ class Bus:
             if not future.done():
                 future.set_exception(NoAnswer(subject, "disconnected"))
 
+    async def _when_lame_duck(self) -> None:
+        """The server stops soon. Called by the reader of the connection, which must not be kept waiting."""
+        if self._leaving is None or self._leaving.done():
+            self._leaving = asyncio.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        connections = self.nc.stats["reconnects"]
+        await asyncio.sleep(random.uniform(0, _LEAVE_WITHIN))  # noqa: S311
+        if self.nc.stats["reconnects"] == connections and len(self.nc.servers) > 1:
+            log.info("%s leaves %s, which is about to stop", self.identity, self.nc.connected_url)
+            await self.nc.force_reconnect()
+
+    def _next_server(self, servers: list[Server], _info: dict[str, Any]) -> tuple[Server | None, float]:
+        """The server that failed least, if possible another than the last, after a pause that is never the same."""
+        fewest = min(server.reconnects for server in servers)
+        best = [server for server in servers if server.reconnects == fewest]
+        last = self.nc._current_server  # the library has no public way to it while disconnected
+        others = [server for server in best if last is None or server.uri.netloc != last.uri.netloc]
+        pause = min(_LONGEST_PAUSE, 0.05 * 2 ** min(fewest, 10))
+        return random.choice(others or best), pause * random.uniform(0.5, 1.5)  # noqa: S311
+
     async def _when_closed(self) -> None:
         await self._when_disconnected()
         self._last_error = self.nc.last_error or self._last_error
@@ -242,6 +283,8 @@ async def open_bus(
         await _check_server(bus)
         yield bus
     finally:
+        if bus._leaving is not None:
+            bus._leaving.cancel()
         if bus.connected:
             with suppress(NoAnswer):
                 await bus.barrier(timeout=1.0)
@@ -265,20 +308,13 @@ def _options(
         "ping_interval": PING_SECONDS,
         "max_outstanding_pings": PINGS_UNANSWERED,
         "max_reconnect_attempts": -1,
-        "reconnect_to_server_handler": _next_server,
+        "reconnect_to_server_handler": bus._next_server,
+        "lame_duck_mode_cb": bus._when_lame_duck,
         "pending_size": -1,
         "disconnected_cb": bus._when_disconnected,
         "reconnected_cb": bus._when_reconnected,
         "closed_cb": bus._when_closed,
     }
-
-
-def _next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server | None, float]:
-    """The server that failed least, after a pause that grows and is never the same."""
-    fewest = min(server.reconnects for server in servers)
-    server = random.choice([server for server in servers if server.reconnects == fewest])  # noqa: S311
-    pause = min(_LONGEST_PAUSE, 0.05 * 2 ** min(fewest, 10))
-    return server, pause * random.uniform(0.5, 1.5)  # noqa: S311
 
 
 async def _connect(
@@ -318,7 +354,7 @@ async def _try_connect(bus: Bus, options: dict[str, Any], connect_timeout: float
         if len(failures) >= servers:
             all_failed.set()
 
-    bus.nc = Client()
+    bus.nc = _Connection()
     attempt = asyncio.create_task(bus.nc.connect(**options, error_cb=on_error))
     failed = asyncio.create_task(all_failed.wait())
     try:
@@ -344,14 +380,16 @@ async def _try_connect(bus: Bus, options: dict[str, Any], connect_timeout: float
 
 def _why_unreachable(bus: Bus, credentials: Credentials, cause: Exception) -> BusError:
     said = str(cause).lower()
-    if "authorization" in said or "authentication" in said:
-        expires = credentials.expires
-        if expires is not None and expires <= datetime.now(UTC):
+    hung_up = isinstance(cause, ConnectionError) and bool(bus.greeting)
+    expires = credentials.expires
+    expired = expires is not None and expires <= datetime.now(UTC)
+    if "authorization" in said or "authentication" in said or (hung_up and expired):
+        if expires is not None and expired:
             why = f"the credentials expired at {expires:%Y-%m-%d %H:%M:%S} UTC; have new ones issued"
         else:
             why = "it does not know the credentials; they were revoked, or issued for another installation"
         return CredentialsRefused(str(bus.identity), bus.url, why)
-    if isinstance(cause, ConnectionError) and bus.greeting:
+    if hung_up:
         why = "it greets and then hangs up, most likely because it does not know the credentials"
         return CredentialsRefused(str(bus.identity), bus.url, why)
     if isinstance(cause, TimeoutError):

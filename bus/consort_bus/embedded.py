@@ -1,10 +1,12 @@
-"""The server on this machine: started when it is needed, found when it is there.
+"""The bus on this machine: started when it is needed, found when it is there.
 
-It is the `nats-server` of the wheel, in a folder of its own, on a loopback port that
-the server chooses the first time and keeps while it is free, so that clients come
-back to it after a restart. Two locks of the operating system, which a dying process
-lets go of, see to it that there is one server per folder and that the last user
-stops it.
+It is the `nats-server` of the wheel, in a folder of its own, on loopback ports that stay
+the same while they are free, so that clients come back to it after a restart: one server,
+or a cluster of three or five. Two locks of the operating system, which a dying process
+lets go of, see to it that there is one bus per folder and that the last user stops it.
+
+A cluster is there when most of its nodes are: with fewer it stores nothing. It is whole when
+all are, and `start` makes it whole.
 
 Must not know what runs on the bus.
 """
@@ -16,119 +18,135 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
+from consort_bus.cluster import SIZES, ClusterPlan
 from consort_bus.credentials import Credentials
 from consort_bus.errors import KeysUnusable, ServerFailed
 from consort_bus.keys import Authority
-from consort_bus.server_process import (
-    CHOSEN_BY_SERVER,
-    Embedded,
-    Place,
-    answering,
-    find_binary,
-    free_port_of,
-    log_tail_of,
-    running_pid,
-    spawn,
-    write_config,
+from consort_bus.launch import (
+    STOP_LIMIT,
+    await_nodes,
+    end_all,
+    end_gently,
+    locked,
+    note_kept,
+    spawn_missing,
+    start_cluster,
+    start_single,
 )
+from consort_bus.layout import Layout, place_of
+from consort_bus.server_process import Embedded, Node, Place, find_binary
 
 __all__ = [
     "DEFAULT_FOLDER",
     "Embedded",
+    "Node",
     "credentials_for",
     "find_binary",
+    "kill_node",
+    "nodes",
     "running",
     "start",
+    "start_node",
     "status",
     "stop",
 ]
 
 DEFAULT_FOLDER = Path(".consort")
-_POLL = 0.01
-_STOP_LIMIT = 10.0
 
 
 def start(
     folder: Path | str = DEFAULT_FOLDER,
     *,
+    nodes: int | None = None,
     keep: bool = True,
     sync_always: bool = False,
     time_limit: float = 15.0,
     binary: Path | None = None,
 ) -> Embedded:
-    """The server of a folder, started unless it runs already; two starters at once get one server.
+    """The bus of a folder, started unless it runs already; two starters at once get one bus.
 
     It lives in a session of its own: neither Ctrl-C in the terminal nor the end of this process
     ends it. With `keep` it runs until `stop`; without, until the last block of `running` ends.
-    `sync_always` makes each write reach the disk before it is acknowledged. `time_limit` in
-    seconds. Raises ServerFailed, with the end of the server's log, and KeysUnusable.
+    `sync_always` makes each write reach the disk before it is acknowledged, as a cluster does
+    always. `nodes` is for a folder's first start, or to add some; without it the bus has those that
+    it had. Nodes that died are started again; one that hangs is left alone while most others answer.
+    `time_limit` in seconds. Raises ServerFailed, with the end of a server's log, and KeysUnusable.
     """
-    place = _prepared(folder)
+    shared = _prepared(folder)
     give_up = time.monotonic() + time_limit
-    with _locked(place.bus / "lock", time_limit):
-        found = running_pid(place)
-        if found is not None:
-            ready = _await_ready(place, found, give_up, started=False)
-            if ready is not None:  # else it was about to end
-                if keep:
-                    place.kept.touch()
-                return ready
-        if keep:
-            place.kept.touch()
-        else:
-            place.kept.unlink(missing_ok=True)
+    with locked(shared.bus / "lock", time_limit):
+        layout = _with_nodes(Layout.of(folder), nodes)
+        if keep or not layout.any_runs:
+            note_kept(shared, keep)
         program = binary or find_binary()
-        for port in (free_port_of(place), CHOSEN_BY_SERVER):
-            write_config(place, port, sync_always)
-            ready = _await_ready(place, spawn(place, program), give_up, started=True)
-            if ready is not None:
-                return ready
-            if "address already in use" not in log_tail_of(place):
-                break
-        raise ServerFailed(f"the server of {place.folder} ended at once", log_tail_of(place))
+        if layout.plan is not None:
+            return start_cluster(layout, program, give_up)
+        return start_single(layout, sync_always, program, give_up, keep)
 
 
-def stop(folder: Path | str = DEFAULT_FOLDER, *, time_limit: float = _STOP_LIMIT) -> bool:
-    """Ends the server of a folder, gently first; whether there was one. Raises ServerFailed."""
-    place = Place(Path(folder).absolute())
-    if not place.bus.is_dir():
+def start_node(folder: Path | str, name: str, *, time_limit: float = 15.0) -> Node:
+    """Starts one node of a folder's bus unless it runs; waits until it answers. Raises ServerFailed."""
+    layout = Layout.of(folder)
+    with locked(layout.shared.bus / "lock", time_limit):
+        place = place_of(layout, name)
+        give_up = time.monotonic() + time_limit
+        if layout.plan is None:
+            server = start_single(layout, False, find_binary(), give_up, keep=layout.shared.kept.exists())
+            return server.nodes[0]
+        layout, _ = spawn_missing(layout, [place], find_binary())
+        await_nodes(layout, [place], give_up, wanted=1)
+        return layout.node(place)
+
+
+def kill_node(folder: Path | str, name: str, *, time_limit: float = STOP_LIMIT) -> bool:
+    """Ends one node at once, as a power cut would; whether it ran. For trying what happens then."""
+    layout = Layout.of(folder)
+    place = place_of(layout, name)
+    return end_all([place], (signal.SIGKILL,), time_limit)
+
+
+def nodes(folder: Path | str = DEFAULT_FOLDER) -> list[Node]:
+    """The nodes of a folder's bus, running or not; none before the first start."""
+    layout = Layout.of(folder)
+    if not layout.shared.bus.is_dir():
+        return []
+    return [layout.node(place) for place in layout.places]
+
+
+def stop(folder: Path | str = DEFAULT_FOLDER, *, time_limit: float = STOP_LIMIT) -> bool:
+    """Ends the bus of a folder, gently first; whether there was one. Raises ServerFailed."""
+    layout = Layout.of(folder)
+    if not layout.shared.bus.is_dir():
         return False
-    with _locked(place.bus / "lock", time_limit):
-        place.kept.unlink(missing_ok=True)
-        pid = running_pid(place)
-        if pid is None:
-            return False
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)  # a stopped process would not hear the next
-                os.kill(pid, sign)
-            until = time.monotonic() + time_limit
-            while time.monotonic() < until:
-                if running_pid(place) is None:
-                    place.pid.unlink(missing_ok=True)
-                    return True
-                time.sleep(_POLL)
-    raise ServerFailed(f"the server, process {pid}, cannot be ended")
+    with locked(layout.shared.bus / "lock", time_limit):
+        layout.shared.kept.unlink(missing_ok=True)
+        return end_gently(layout.places, time_limit)
 
 
-def status(folder: Path | str = DEFAULT_FOLDER) -> Embedded | None:
-    """The server of a folder if it runs and answers. Starts and changes nothing."""
-    place = Place(Path(folder).absolute())
-    pid = running_pid(place)
-    return None if pid is None else answering(place, pid, started=False)
+def status(folder: Path | str = DEFAULT_FOLDER, *, whole: bool = True) -> Embedded | None:
+    """The bus of a folder if it runs and answers. Starts and changes nothing.
+
+    Of a cluster all nodes must answer, or, unless it must be `whole`, most.
+    """
+    layout = Layout.of(folder)
+    return None if layout.grows else layout.answering(whole=whole)
 
 
 @asynccontextmanager
 async def running(
-    folder: Path | str = DEFAULT_FOLDER, *, sync_always: bool = False, time_limit: float = 15.0
+    folder: Path | str = DEFAULT_FOLDER,
+    *,
+    nodes: int | None = None,
+    sync_always: bool = False,
+    time_limit: float = 15.0,
 ) -> AsyncIterator[Embedded]:
-    """The server of a folder for as long as the block lasts, started if need be.
+    """The bus of a folder for as long as the block lasts, started if need be, as by `start`.
 
     The last such block to end, in whatever process, stops it, unless it was started to be kept.
     """
@@ -136,7 +154,7 @@ async def running(
     users = await asyncio.to_thread(_join, place)
     try:
         yield await asyncio.to_thread(
-            start, folder, keep=False, sync_always=sync_always, time_limit=time_limit
+            start, folder, nodes=nodes, keep=False, sync_always=sync_always, time_limit=time_limit
         )
     finally:
         await asyncio.to_thread(_leave, place, users)
@@ -176,39 +194,37 @@ def _prepared(folder: Path | str) -> Place:
     return place
 
 
-def _await_ready(place: Place, pid: int, give_up: float, *, started: bool) -> Embedded | None:
-    """The server once it answers, or None if it ended instead. Raises ServerFailed if it does neither."""
-    while True:
-        server = answering(place, pid, started=started)
-        if server is not None:
-            place.port.write_text(server.url.rpartition(":")[2], encoding="ascii")
-            return server
-        if running_pid(place) != pid:
-            return None
-        if time.monotonic() > give_up:
-            if started:
-                os.kill(pid, signal.SIGKILL)
-            what = f"the server of {place.folder}, process {pid}, does not answer"
-            raise ServerFailed(what, log_tail_of(place))
-        time.sleep(_POLL)
+def _with_nodes(layout: Layout, count: int | None) -> Layout:
+    """The layout with so many nodes. Raises ServerFailed rather than leave data behind."""
+    shared, have = layout.shared, len(layout.places)
+    if layout.grows:
+        raise ServerFailed(
+            f"the bus of {shared.folder} was being made a cluster and is not whole; "
+            "finish it with `consort bus start --nodes` as before"
+        )
+    if count is None or count == have:
+        return layout
+    if count not in SIZES:
+        raise ServerFailed(f"a bus has {', '.join(map(str, SIZES))} nodes, not {count}")
+    if count < have:
+        raise ServerFailed(
+            f"the bus of {shared.folder} has {have} nodes and cannot get fewer without losing data; "
+            "take `consort bus backup`, and `consort bus restore` it to one in another folder"
+        )
+    if layout.plan is None and layout.has_data:
+        raise ServerFailed(
+            f"the bus of {shared.folder} holds data of a single server, which a cluster does not take over; "
+            f"`consort bus start --nodes {count}` moves it"
+        )
+    plan = layout.plan.enlarged(count) if layout.plan else _without_data(shared, ClusterPlan.new(count))
+    plan.save(shared.bus)
+    return Layout(shared, plan)
 
 
-@contextmanager
-def _locked(path: Path, time_limit: float) -> Iterator[None]:
-    """Only one process at a time; the system lets go when a process dies."""
-    give_up = time.monotonic() + time_limit
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    raise ServerFailed(
-                        f"another process is starting or stopping the server: {path}"
-                    ) from None
-                time.sleep(_POLL)
-        yield
+def _without_data(place: Place, plan: ClusterPlan) -> ClusterPlan:
+    """A single server that stores nothing has to end before a cluster takes its place."""
+    end_gently([place])
+    return plan
 
 
 def _join(place: Place) -> TextIO:

@@ -120,6 +120,14 @@ class OrchestratorSeal:
         headers[AGENT_CODE] = seal.code(self._agent(agent), subject, payload)
         return Wrapped(subject, payload, headers)
 
+    def own(self, subject: str, payload: bytes) -> Wrapped:
+        """Something an orchestrator puts down for the others, provably one of them."""
+        headers = {CONTENT_TYPE: MSGPACK, SCHEMA: VERSION, CODE: seal.code(self._log, subject, payload)}
+        return Wrapped(subject, payload, headers)
+
+    def genuine_own(self, subject: str, payload: bytes, headers: Mapping[str, str] | None) -> bool:
+        return headers is not None and seal.genuine(self._log, subject, payload, headers.get(CODE))
+
     def genuine_from(
         self, agent: str, subject: str, payload: bytes, headers: Mapping[str, str] | None
     ) -> bool:

@@ -2,8 +2,8 @@
 
 An acknowledgement means that the message is stored. No acknowledgement means
 that nothing is known: whoever publishes again needs a fence (`append`) or a
-message id, or must not mind storing it twice. Only "nobody there" is certain, so
-only that is tried again here, until the time is up.
+message id, or must not mind storing it twice, and says so by its `patience`. Otherwise
+only "nobody there" is tried again here, which is certain, until the time is up.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from nats.aio.msg import Msg
 
 from consort_bus.errors import BusError, NoAnswer, StorageFull
+from consort_bus.reading import StreamAway
+from consort_bus.subjects import stream_of
 from consort_bus.wire import NotSent, TooLarge, Wire, status
 
 __all__ = ["PubAck", "PublishRefused", "Publisher", "WrongLastSequence"]
@@ -27,7 +29,7 @@ IN_FLIGHT = 1024
 _FENCE_CODES = frozenset({10071, 10164})
 # an account at its limit, no room in the server, memory, disk, and a stream or subject at its limit
 _FULL_CODES = frozenset({10002, 10023, 10028, 10047, 10077})
-_NOT_NOW_CODES = frozenset({10008, 10009})
+_NOT_NOW_CODES = frozenset({10008, 10009, 10118})
 _TOO_LARGE_CODES = frozenset({10054, 10097})
 
 
@@ -133,24 +135,37 @@ class Publisher:
         headers: Mapping[str, str] | None = None,
         *,
         timeout: float = 2.0,
+        patience: float = 0.0,
     ) -> int:
         """Stores one message and gives its sequence; the duplicate of a message id gives the first one's.
 
-        `timeout` in seconds, all tries together. Raises NoAnswer when nothing is known of the
-        message (with the reason "no responders", or as NotSent, it was certainly not stored),
+        `timeout` in seconds, all tries together. A message that may be stored more than once, or whose
+        reader knows it again, can be given `patience`, more seconds than `timeout`: then each try has
+        `timeout`, and it is tried until an answer came or the patience ends. Not for a message that
+        expects a sequence: its second try is refused because of the first.
+
+        Raises NoAnswer when nothing is known of the message (with the reason "no responders", or as
+        NotSent, it was certainly not stored),
         WrongLastSequence, StorageFull, TooLarge, PublishRefused, AccessDenied.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + timeout
+        until = loop.time() + max(timeout, patience)
+        unknown: NoAnswer | None = None
         while True:
-            left = max(until - loop.time(), 0.001)
+            left = max(min(until - loop.time(), timeout), 0.001)
             try:
                 msg = await self._wire.request(subject, payload, headers=headers, timeout=left)
                 return parse_ack(subject, msg.data, len(payload)).seq
             except (NoAnswer, PublishRefused) as exc:
+                certain = _certainly_not_stored(exc)
                 pause = random.uniform(0.02, 0.1)  # noqa: S311
-                if not _certainly_not_stored(exc) or loop.time() + pause >= until or self._wire.nc.is_closed:
+                if isinstance(exc, NoAnswer) and not certain:
+                    unknown = exc
+                elif isinstance(exc, PublishRefused) and not certain:
                     raise
+                over = loop.time() + pause >= until or self._wire.nc.is_closed
+                if over or not (certain or patience):
+                    raise unknown or _told(exc) from exc
             await asyncio.sleep(pause)
 
     async def publish_nowait(
@@ -163,6 +178,14 @@ class Publisher:
         """
         await self._free.acquire()
         return _Receipt(self._wire, self._free, subject, len(payload)).send(payload, headers, timeout)
+
+
+def _told(error: NoAnswer | PublishRefused) -> NoAnswer | PublishRefused:
+    """Where nobody answered at all, the stream is what whoever publishes to it needs to know."""
+    stream = stream_of(error.subject)
+    if stream is None or not isinstance(error, NoAnswer) or error.reason != "no responders":
+        return error
+    return StreamAway(stream, error.subject)
 
 
 def _certainly_not_stored(error: NoAnswer | PublishRefused) -> bool:

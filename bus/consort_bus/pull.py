@@ -34,7 +34,7 @@ from nats.aio.msg import Msg
 
 from consort_bus.errors import BusError, NoAnswer
 from consort_bus.reading import bears_server_headers
-from consort_bus.subjects import next_message
+from consort_bus.subjects import consumer_unpin, next_message
 from consort_bus.wire import NotSent, Wire, status
 
 __all__ = ["Delivery", "Pull", "PullRefused"]
@@ -219,6 +219,24 @@ class Pull:
         """So many slots are free again."""
         self._held = max(self._held - count, 0)
         self._ask()
+
+    def yield_pin(self, seconds: float = 1.0) -> None:
+        """Lets another client of the group be served: gives up the pin, and asks again after a while.
+
+        Without another that asks, the pin comes back then.
+        """
+        if not self._pin or not self._group:
+            return
+        unpin = json.dumps({"group": self._group}).encode()
+        self._pin, self._asked = "", 0
+        self._generation += 1
+        try:
+            self._wire.send(consumer_unpin(self._stream, self._consumer), unpin, reply=f"{self._inbox}unpin")
+        except NotSent:
+            return
+        self._cancel_again()
+        if self._running:
+            self._again = asyncio.get_running_loop().call_later(seconds, self._restart)
 
     def pause(self) -> None:
         """Takes no more until `resume`: what still comes is given back."""

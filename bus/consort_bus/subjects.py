@@ -504,6 +504,14 @@ class ApiSubject:
             return None
 
 
+def api_requests(verb: str) -> str:
+    """Requests of one kind, whoever asks.
+
+    A connection must not subscribe to one request twice: the server then counts its right to answer as used up.
+    """
+    return f"api.{_token(verb)}.*"
+
+
 def run_entries(run: str) -> str:
     """All entries of a run: what the fence is taken over, and what a fold reads."""
     return f"log.{_run(run)}.entry.>"
@@ -556,6 +564,12 @@ def agent_consumer_name(agent: str) -> str:
     return f"agent_{_token(agent)}"
 
 
+def agent_of_consumer(consumer: str) -> str | None:
+    """The agent whose consumer bears this name, None for a consumer of another kind."""
+    name = consumer.removeprefix("agent_")
+    return name if name != consumer and is_token(name) else None
+
+
 def shard_consumer_name(shard: int) -> str:
     return f"shard_{shard}"
 
@@ -567,6 +581,27 @@ def inbox_prefix(role: str, name: str) -> str:
 
 ACCOUNT_INFO = "$JS.API.INFO"
 STREAM_NAMES = "$JS.API.STREAM.NAMES"
+
+
+def stream_of(subject: str) -> str | None:
+    """The stream that stores what is published to a subject."""
+    head, _, rest = subject.partition(".")
+    if head == "$KV":
+        return f"KV_{rest.partition('.')[0]}"
+    homes = {"log": LOG, "in": INBOX, "timer": TIMERS, "dead": DEAD, "artefact": ARTEFACTS}
+    return homes.get(head)
+
+
+def stream_snapshot(stream: str) -> str:
+    return f"$JS.API.STREAM.SNAPSHOT.{stream}"
+
+
+def stream_restore(stream: str) -> str:
+    return f"$JS.API.STREAM.RESTORE.{stream}"
+
+
+def stream_delete(stream: str) -> str:
+    return f"$JS.API.STREAM.DELETE.{stream}"
 
 
 def stream_create(stream: str) -> str:

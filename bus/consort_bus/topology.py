@@ -18,12 +18,17 @@ What is not obvious:
   quarter of a second later at the soonest, and at those already due a second later.
 * The inbox's window for message ids is as short as the server allows: ids are compared
   over the whole stream, so a guessed one would silence another sender.
+* A cluster that lost a node looks smaller than it is, so the number of copies is never
+  lowered unless somebody asks for it.
+* The inbox has a bound by number, not by size: the server sets a size aside when the
+  stream is made and refuses to make it where it does not fit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -46,11 +51,21 @@ SHARD_ACK_WAIT = timedelta(seconds=2.5)
 SHARD_PIN_TIMEOUT = timedelta(seconds=2)
 SHARD_ACK_PENDING = 64
 AGENT_PULL_EXPIRES = timedelta(seconds=60)
+INBOX_MSGS = 100_000
+"""Messages that may wait to be judged, where nobody set another limit; more are refused."""
+CLUSTER_REPLICAS = 3
 MEND = "set it up with `consort bus setup`"
 
 _NOT_FOUND = frozenset({10059, 10014})  # stream, consumer
 _NO_JETSTREAM = frozenset({10039, 10076})
+NOT_NOW = frozenset({10008, 10009, 10118})
+"""Codes of a cluster without a leader, of a stream without one, and of one that is offline."""
+_NO_PEERS = 10005
 _NO_RESPONSE = 5.0
+_NO_LEADER = 1.0
+"""Seconds after which a question to a cluster is asked again: it is lost if there was no leader to hear it."""
+PATIENCE = 20.0
+"""Seconds for which servers that look for a leader are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +103,40 @@ class Topology:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What streams may hold. What is None stays as it is; an inbox without a limit gets INBOX_MSGS.
+
+    The server sets `log_bytes` aside for each copy when it is told, and refuses if it has not so much.
+    """
+
+    log_bytes: int | None = None
+    inbox_msgs: int | None = None
+
+    def of(self, stream: str, found: Config | None) -> Config:
+        """The limits of a stream which is there already, or not yet."""
+        if stream == subjects.LOG and self.log_bytes is not None:
+            return {"max_bytes": self.log_bytes}
+        if stream == subjects.INBOX:
+            if self.inbox_msgs is not None:
+                return {"max_msgs": self.inbox_msgs}
+            if found is None or found.get("max_msgs", -1) <= 0:
+                return {"max_msgs": INBOX_MSGS}
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference between what is there and what should be; `key` is "" when nothing is there at all."""
+    """One difference between what is there and what should be; `key` is "" when nothing is there at all.
+
+    `mend` is what to do. A "warning" is not wrong yet, or could not be found out.
+    """
 
     what: str
     key: str
     wanted: Any
     found: Any
+    mend: str = MEND
+    level: Literal["wrong", "warning"] = "wrong"
 
     def __str__(self) -> str:
         return (
@@ -144,24 +186,30 @@ def agent_consumer(
     return ConsumerPlan(subjects.LOG, consumer, config)
 
 
-async def ensure(bus: Bus, replicas: int = 1) -> list[Change]:
+async def ensure(bus: Bus, replicas: int | None = None, *, limits: Limits = Limits()) -> list[Change]:
     """Creates what is missing and mends what differs; what it did. Doing it again does nothing.
 
-    Raises AccessDenied for any role but the provisioner, and BusUnsuitable when the server
-    refuses a configuration, as it does to change what a stream is at heart.
+    Without `replicas` there are three copies of everything in a cluster of three or more, or as many
+    as there were before if those were more. When it returns, everything has a leader and can be used.
+    Raises AccessDenied for any role but the provisioner, NoAnswer while the cluster is without a
+    leader, and BusUnsuitable when the server refuses a configuration, as it does to change what a
+    stream is at heart.
     """
-    topology = wanted(replicas)
-    existing = await _existing(bus, topology)
+    existing = await _existing(bus, wanted())
+    copies = replicas or default_replicas(bus)
+    topology = wanted(copies)
     changes: list[Change] = []
     for plan in topology.streams:
-        because = tuple(_differences(f"stream {plan.name}", plan.config, existing[plan.name]))
+        found = existing[plan.name]
+        wants = {**plan.config, **limits.of(plan.name, found)}
+        if replicas is None and found is not None:
+            wants["num_replicas"] = max(copies, found.get("num_replicas", 1))
+        because = tuple(_differences(f"stream {plan.name}", wants, found))
         if not because:
             continue
-        new = existing[plan.name] is None
-        subject = subjects.stream_create(plan.name) if new else subjects.stream_update(plan.name)
-        config = {**(existing[plan.name] or {}), **plan.config}
-        await _ask(bus, subject, json.dumps(config).encode())
-        changes.append(Change(f"stream {plan.name}", "created" if new else "updated", because))
+        subject = subjects.stream_create(plan.name) if found is None else subjects.stream_update(plan.name)
+        await _ask(bus, subject, json.dumps({**(found or {}), **wants}).encode())
+        changes.append(Change(f"stream {plan.name}", "created" if found is None else "updated", because))
     todo = [
         (plan, because, existing[plan.name] is None)
         for plan in topology.consumers
@@ -172,7 +220,16 @@ async def ensure(bus: Bus, replicas: int = 1) -> list[Change]:
         Change(f"consumer {plan.name}", "created" if new else "updated", because)
         for plan, because, new in todo
     )
+    if changes:
+        await _existing(bus, topology)  # only a leader answers
     return changes
+
+
+def default_replicas(bus: Bus) -> int:
+    """How many copies the servers are good for, as far as they can see each other now."""
+    greeting = bus.greeting
+    in_sight = len(greeting.get("connect_urls") or ())
+    return CLUSTER_REPLICAS if greeting.get("cluster") and in_sight >= CLUSTER_REPLICAS else 1
 
 
 async def create_consumer(bus: Bus, plan: ConsumerPlan) -> None:
@@ -180,13 +237,14 @@ async def create_consumer(bus: Bus, plan: ConsumerPlan) -> None:
     await _ask(bus, plan.create_subject, plan.create_request())
 
 
-async def check(bus: Bus, replicas: int | None = None) -> list[Finding]:
+async def check(bus: Bus, replicas: int | None = None, *, patience: float = PATIENCE) -> list[Finding]:
     """What is missing or different; the number of copies is compared only if given.
 
-    For orchestrators and the provisioner: others may not look.
+    For orchestrators and the provisioner: others may not look. Of a cluster that looks for a leader
+    an answer is waited for, `patience` seconds. Raises NoAnswer, BusUnsuitable, AccessDenied.
     """
     topology = wanted(replicas or 1)
-    existing = await _existing(bus, topology)
+    existing = await _existing(bus, topology, patience)
     findings: list[Finding] = []
     for plan in topology.streams:
         findings.extend(_differences(f"stream {plan.name}", plan.config, existing[plan.name]))
@@ -284,25 +342,20 @@ def _shard_consumer(shard: int) -> ConsumerPlan:
     return ConsumerPlan(subjects.INBOX, consumer, config)
 
 
-async def _existing(bus: Bus, topology: Topology) -> dict[str, Config | None]:
+async def _existing(bus: Bus, topology: Topology, patience: float = PATIENCE) -> dict[str, Config | None]:
     """The configurations that are there, by name; None for what is not. All asked at once."""
     asked = {plan.name: subjects.stream_info(plan.name) for plan in topology.streams}
     asked |= {plan.name: subjects.consumer_info(plan.stream, plan.name) for plan in topology.consumers}
     answers = await asyncio.gather(
-        *(_ask(bus, subject, b"", absent_is_fine=True) for subject in asked.values())
+        *(_ask(bus, subject, b"", absent_is_fine=True, patience=patience) for subject in asked.values())
     )
     return {name: answer and answer["config"] for name, answer in zip(asked, answers, strict=True)}
 
 
-async def _ask(bus: Bus, subject: str, body: bytes, *, absent_is_fine: bool = False) -> dict[str, Any] | None:
-    try:
-        answer: dict[str, Any] = json.loads((await bus.request(subject, body, timeout=_NO_RESPONSE)).data)
-    except NoAnswer as exc:
-        if exc.reason != "no responders":
-            raise
-        raise BusUnsuitable(
-            f"JetStream at {bus.url} does not answer", "switch it on, or wait for a leader"
-        ) from exc
+async def _ask(
+    bus: Bus, subject: str, body: bytes, *, absent_is_fine: bool = False, patience: float = PATIENCE
+) -> dict[str, Any] | None:
+    answer = await _patiently(bus, subject, body, patience)
     error = answer.get("error")
     if error is None:
         return answer
@@ -313,9 +366,37 @@ async def _ask(bus: Bus, subject: str, body: bytes, *, absent_is_fine: bool = Fa
             f"the account at {bus.url} may not use JetStream", "allow it in the account's limits"
         )
     what = f"the server refuses {subject.removeprefix('$JS.API.')}: {error.get('description')}"
+    if error.get("err_code") in NOT_NOW:
+        raise BusUnsuitable(what, "most of the servers must run; see `consort bus status`")
+    if error.get("err_code") == _NO_PEERS:
+        raise BusUnsuitable(what, "so many copies need as many servers with room; see `consort bus check`")
     raise BusUnsuitable(
         what, "see the server's log; a stream of another kind under this name must be removed first"
     )
+
+
+async def _patiently(bus: Bus, subject: str, body: bytes, patience: float) -> dict[str, Any]:
+    """The answer; asked again while the servers look for a leader. To ask all this twice does no harm."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience
+    changing = ".CREATE." in subject or ".UPDATE." in subject
+    wait = _NO_RESPONSE if changing or not bus.greeting.get("cluster") else _NO_LEADER
+    while True:
+        try:
+            reply = await bus.request(subject, body, timeout=wait)
+            answer: dict[str, Any] = json.loads(reply.data)
+            code = answer.get("error", {}).get("err_code")
+            in_time = loop.time() < until and bool(bus.greeting.get("cluster"))
+            if not in_time or code not in (NOT_NOW | {_NO_PEERS}):
+                return answer
+        except NoAnswer as exc:
+            if loop.time() >= until or not bus.greeting.get("cluster") or bus.nc.is_closed:
+                if exc.reason != "no responders":
+                    raise
+                raise BusUnsuitable(
+                    f"JetStream at {bus.url} does not answer", "switch it on, or wait for a leader"
+                ) from exc
+        await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311
 
 
 def _differences(what: str, wants: Config, found: Config | None) -> Iterable[Finding]:

@@ -30,7 +30,6 @@ FORBIDDEN_TO_SERVICES = (
     "$JS.API.STREAM.UPDATE.LOG",
     "$JS.API.STREAM.DELETE.LOG",
     "$JS.API.STREAM.PURGE.LOG",
-    "$JS.API.STREAM.PURGE.KV_CONTEXT",
     "$JS.API.STREAM.MSG.DELETE.LOG",
     "$JS.API.STREAM.MSG.GET.INBOX",
     "$JS.API.STREAM.RESTORE.LOG",
@@ -43,8 +42,6 @@ FORBIDDEN_TO_SERVICES = (
     "$JS.API.CONSUMER.CREATE.LOG.x.log.r.entry.a.k",
     "$JS.API.CONSUMER.CREATE.LOG",
     "$JS.API.CONSUMER.DURABLE.CREATE.LOG.x",
-    "$JS.API.CONSUMER.DELETE.LOG.agent_n1",
-    "$JS.API.CONSUMER.PAUSE.LOG.agent_n1",
     "$JS.API.SERVER.REMOVE",
     "$SYS.REQ.ACCOUNT.PING",
     "inbox.0.person.n1.r",
@@ -56,6 +53,9 @@ FORBIDDEN_TO_SERVICES = (
 """Refused to every role but the provisioner, whatever the table says."""
 
 FORBIDDEN_TO_AGENTS = (
+    "$JS.API.CONSUMER.PAUSE.LOG.agent_n1",
+    "$JS.API.CONSUMER.DELETE.LOG.agent_n1",
+    "$JS.API.STREAM.PURGE.KV_CONTEXT",
     "log.r.entry.-.opened",
     "log.r.copy.n1.t",
     "timer.set.r",
@@ -204,7 +204,12 @@ def test_patterns() -> None:
     assert not covers("a.*", "a.>")
     assert not covers("a.b", "a.*")
     assert who_may("publish", "in.agent.a7.0123") == ("agent", PROVISIONER)
-    assert who_may("publish", "$js.api.stream.info.dead") == ("orchestrator", "auditor", PROVISIONER)
+    assert who_may("publish", "$js.api.stream.info.dead") == (
+        "orchestrator",
+        "operator",
+        "auditor",
+        PROVISIONER,
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from _proxy import Proxy
 
 from consort_bus.errors import NoAnswer, StorageFull
 from consort_bus.publish import Publisher, PublishRefused, WrongLastSequence
+from consort_bus.reading import StreamAway
 from consort_bus.wire import NotSent, TooLarge, Wire
 
 LAST = "Nats-Expected-Last-Subject-Sequence"
@@ -120,6 +121,40 @@ async def test_a_lost_receipt_is_an_unknown_outcome(server: Server) -> None:
             proxy.deaf = False
             assert await publisher.publish("p.x", b"") == 3
         await nc.close()
+
+
+async def test_what_may_be_stored_twice_is_tried_until_it_is_known(server: Server) -> None:
+    async with Proxy(server.port) as proxy:
+        nc, events = await connect(proxy.url)
+        async with Wire(nc, events) as wire:
+            await add_stream(nc, "P", "p.>")
+            publisher = Publisher(wire)
+            proxy.deaf = True
+            with pytest.raises(NoAnswer) as caught:
+                await publisher.publish("p.x", b"", {"Nats-Msg-Id": "a"}, timeout=0.1, patience=0.3)
+            assert not isinstance(caught.value, NotSent)
+            proxy.swallowed.clear()
+            trying = asyncio.create_task(
+                publisher.publish("p.x", b"", {"Nats-Msg-Id": "a"}, timeout=0.2, patience=10)
+            )
+            await proxy.swallowed.wait()
+            proxy.deaf = False
+            assert await trying == 1
+            with pytest.raises(WrongLastSequence):
+                await publisher.publish("p.x", b"", {LAST: "0"}, patience=10)
+        await nc.close()
+
+
+async def test_a_stream_that_was_removed_is_named(wire: Wire) -> None:
+    publisher = Publisher(wire)
+    for subject, stream in (
+        ("log.r.entry.-.x", "LOG"),
+        ("$KV.AGENTS.a.b", "KV_AGENTS"),
+        ("in.x.y.z", "INBOX"),
+    ):
+        with pytest.raises(StreamAway, match=rf"stream {stream}: .*`consort bus setup`") as caught:
+            await publisher.publish(subject, b"", timeout=0.1)
+        assert (caught.value.stream, caught.value.reason) == (stream, "no responders")
 
 
 async def test_a_lost_connection_ends_the_waiting_when_it_is_back(server: Server) -> None:

@@ -369,6 +369,40 @@ async def test_of_two_pinned_one_gets_all_and_the_other_takes_over(server: Serve
         await nc.close()
 
 
+async def test_a_pin_that_is_yielded_goes_to_the_other_and_comes_back_when_it_is_gone(
+    server: Server, stream: Wire
+) -> None:
+    await add_consumer(stream.nc, "c", **PINNED)
+    taken = [Taken(), Taken()]
+    connections = [await connect(server.url) for _ in taken]
+    wires = [await Wire(nc, events).__aenter__() for nc, events in connections]
+    options: dict[str, Any] = {"batch": 8, "group": GROUP, "pin_renewal": 0.3}
+    async with pulling(Pull(wires[0], "S", "c", taken[0], **options)) as one:
+        await fill(stream, 5)
+        await until(lambda: len(taken[0]) == 5)
+        one.yield_pin(0.1)  # nobody else asks: it comes back
+        await fill(stream, 5, start=5)
+        await until(lambda: len(taken[0]) == 10)
+        assert one.pinned
+        async with pulling(Pull(wires[1], "S", "c", taken[1], **options)) as two:
+            await wait_for_requests(stream.nc, 2)
+            one.yield_pin(1.0)
+            number = 10
+            while not two.pinned:  # what is on its way already still comes to the first
+                await fill(stream, 1, start=number)
+                number += 1
+                await until(lambda number=number: number == len(taken[0]) + len(taken[1]))
+            before = len(taken[1])
+            await fill(stream, 20, start=number)
+            await until(lambda: len(taken[1]) == before + 20)
+        await connections[1][0].close()
+        await fill(stream, 5, start=500)
+        await until(lambda: set(range(500, 505)) <= set(taken[0].numbers))
+        assert one.pinned
+    for nc, _ in connections:
+        await nc.close()
+
+
 async def test_a_lost_pin_is_dropped_and_waited_for_again(stream: Wire) -> None:
     await add_consumer(stream.nc, "c", **PINNED)
     taken = Taken()

@@ -10,9 +10,17 @@ import pytest
 from _nats_server import Server, add_stream, connect
 from _proxy import Proxy
 
-from consort_bus.errors import NoAnswer
 from consort_bus.publish import Publisher
-from consort_bus.reading import ReadRefused, last, last_of, leader_last, leader_next, read
+from consort_bus.reading import (
+    ReadRefused,
+    StreamAway,
+    last,
+    last_of,
+    leader_last,
+    leader_next,
+    leader_read,
+    read,
+)
 from consort_bus.wire import Wire
 
 
@@ -121,12 +129,22 @@ async def test_a_forwarded_message_is_told_apart(wire: Wire) -> None:
 
 
 async def test_a_stream_that_is_not_there(wire: Wire) -> None:
-    with pytest.raises(NoAnswer):
+    with pytest.raises(StreamAway, match=r"stream NONE: .*`consort bus setup`"):
         await last(wire, "NONE", "none.x", patience=0.2)
-    with pytest.raises(NoAnswer):
+    with pytest.raises(StreamAway, match="stream NONE"):
         await anext(read(wire, "NONE", "none.>", patience=0.2))
-    with pytest.raises(ReadRefused):
+    with pytest.raises(ReadRefused, match=r"NONE cannot be read: stream not found; .*`consort bus setup`"):
         await leader_last(wire, "NONE", "none.>", patience=0.2)
+
+
+async def test_by_the_leader_one_by_one(wire: Wire) -> None:
+    await add_stream(wire.nc, "R", "r.>")
+    for number in range(3):
+        await wire.request("r.a", b"%d" % number)
+        await wire.request("r.b", b"other")
+    found = [stored async for stored in leader_read(wire, "R", "r.a", 2)]
+    assert [(stored.seq, stored.data) for stored in found] == [(3, b"1"), (5, b"2")]
+    assert [stored async for stored in leader_read(wire, "R", "r.c")] == []
 
 
 async def test_a_request_that_makes_no_sense(wire: Wire) -> None:

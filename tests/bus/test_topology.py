@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from consort_bus import embedded, subjects, topology
+from consort_bus import checking, embedded, subjects, topology
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded
 from consort_bus.errors import AccessDenied, BusUnsuitable
@@ -51,13 +51,14 @@ async def _api(bus: Bus, subject: str, body: dict[str, Any] | None = None) -> di
 async def test_from_nothing_to_everything_and_then_nothing(empty_server: Embedded) -> None:
     async with _provisioner(empty_server) as bus:
         with pytest.raises(
-            BusUnsuitable, match=r"stream LOG is missing; .*; and 37 more; set it up with `consort bus setup`"
+            BusUnsuitable,
+            match=rf"stream LOG is missing; .*; and {len(subjects.STREAMS) + 29} more; .* `consort bus setup`",
         ):
             await topology.require(bus)
         began = time.monotonic()
         changes = await topology.ensure(bus)
         assert time.monotonic() - began < 1
-        assert len(changes) == 8 + 32
+        assert len(changes) == len(subjects.STREAMS) + 32
         assert {change.done for change in changes} == {"created"}
         began = time.monotonic()
         assert await topology.ensure(bus) == []
@@ -90,6 +91,48 @@ async def test_drift_is_found_and_mended(empty_server: Embedded) -> None:
         assert await topology.check(bus) == []
         # what an administrator set besides stays
         assert (await _api(bus, subjects.stream_info(subjects.DEAD)))["config"]["max_msgs"] == 5
+
+
+async def test_limits_are_set_and_then_left_alone(empty_server: Embedded) -> None:
+    async with _provisioner(empty_server) as bus:
+        await topology.ensure(bus)
+        inbox = (await _api(bus, subjects.stream_info(subjects.INBOX)))["config"]
+        assert inbox["max_msgs"] == topology.INBOX_MSGS
+        limits = topology.Limits(log_bytes=500_000_000, inbox_msgs=77)
+        assert {change.what for change in await topology.ensure(bus, limits=limits)} == {
+            "stream LOG",
+            "stream INBOX",
+        }
+        assert await topology.ensure(bus) == []
+        assert (await _api(bus, subjects.stream_info(subjects.LOG)))["config"]["max_bytes"] == 500_000_000
+        assert (await _api(bus, subjects.stream_info(subjects.INBOX)))["config"]["max_msgs"] == 77
+
+
+async def test_the_state_is_checked_too(empty_server: Embedded) -> None:
+    async with _provisioner(empty_server) as bus:
+        await topology.ensure(bus, limits=topology.Limits(log_bytes=2_000_000, inbox_msgs=4))
+        assert await checking.check(bus) == []
+        for number in range(4):
+            await bus.request(str(IncomingSubject("client", "c1", new_run_id())), b"%d" % number)
+        await bus.request(str(subjects.EntrySubject(new_run_id(), None, "x")), b"x" * 900_000)
+        await bus.request(str(subjects.EntrySubject(new_run_id(), None, "x")), b"x" * 900_000)
+        full = {finding.what: finding for finding in await checking.check(bus)}
+        assert full["stream INBOX"].level == "wrong"
+        assert "holds 4 of at most 4 messages" in str(full["stream INBOX"])
+        assert full["stream LOG"].level == "warning"
+        assert "bus setup" in full["stream LOG"].mend
+        await topology.ensure(bus, limits=topology.Limits(log_bytes=-1, inbox_msgs=100_000))
+        await _api(bus, subjects.stream_purge(subjects.INBOX))
+        assert [str(finding) for finding in await checking.check(bus, 3)][:1] == [
+            "stream LOG: num_replicas is 1, not 3"
+        ]
+        await _api(bus, subjects.stream_delete(subjects.DEAD))
+        assert [str(finding) for finding in await checking.check(bus)] == ["stream DEAD is missing"]
+        await topology.ensure(bus)
+    [disk] = [finding for finding in checking.check_folder(empty_server.folder) if "power" in str(finding)]
+    assert (disk.level, "--sync-always" in disk.mend) == ("warning", True)
+    assert "--monitor" in checking.check_monitor(None)[0].mend
+    assert checking.check_monitor(empty_server.url.replace("nats", "http"))[0].level == "warning"
 
 
 async def test_a_stream_of_another_kind_is_not_overwritten(empty_server: Embedded) -> None:

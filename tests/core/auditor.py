@@ -8,27 +8,40 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from consort_shared.entries import (
     Accepted,
     Closed,
+    Doubted,
+    EffectBegun,
+    EffectSettled,
+    Ending,
     Entry,
+    Extended,
     Fact,
     Failure,
     Finished,
     Granted,
+    Heeded,
     Held,
     Opened,
+    Paused,
+    Redriven,
     Refused,
+    Reopened,
+    Resumed,
     Shared,
     Skipped,
     Submitted,
     Waiting,
     Written,
 )
-from consort_shared.plan.model import AtLeast, JoinRule, Plan, Step
+from consort_shared.plan.model import AtLeast, JoinRule, Plan, Step, Undo
 
+UNDO = "!undo"
+AFTER_THE_END = (Refused, Redriven, Reopened, EffectSettled, Heeded)
 _SEGMENT = re.compile(r"([a-z0-9_]+)(?:\[(\d+)\])?")
 
 
@@ -58,10 +71,22 @@ class Auditor:
         self.reported: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
         """by task: process and digest of every result that an agent did report"""
         self.finished: Finished | None = None
+        self.ending: Ending | None = None
+        self.paused = False
+        self.to_undo: list[str] = []
+        """completed tasks that can be undone, in the order of their results"""
+        self.shared: dict[str, str] = {}
+        """by path: whose failure it shares"""
+        self.begun: dict[tuple[str, str], EffectBegun] = {}
+        """effects of which nobody knows whether they happened"""
+        self.settled: dict[tuple[str, str], str] = {}
+        self.doubts: set[tuple[str, str]] = set()
+        self.letters: set[int] = set()
+        self.heard: set[tuple[str, str, str]] = set()
 
     def take(self, entry: Entry) -> None:
         for fact in entry.facts:
-            assert self.finished is None or isinstance(fact, Refused), f"{fact.fact} after the end"
+            assert self.finished is None or isinstance(fact, AFTER_THE_END), f"{fact.fact} after the end"
             self._take(fact)
 
     def _take(self, fact: Fact) -> None:
@@ -69,6 +94,14 @@ class Auditor:
             case Submitted():
                 assert self.plan is None, "submitted twice"
                 self.plan = fact.plan
+            case Granted() if fact.path.endswith(UNDO):
+                self._undoing(fact)
+            case Waiting() if fact.path.endswith(UNDO):
+                self._may_undo(fact.path)
+            case Closed() if fact.path.endswith(UNDO):
+                assert not fact.done
+                self._may_undo(fact.path)
+                self.to_undo.pop()
             case Granted():
                 self._granted(fact)
             case Opened() | Waiting() | Held():
@@ -77,6 +110,8 @@ class Auditor:
                 self._start(fact.path)
                 assert self.state[fact.source] in ("done", "failed")
                 self._end(fact.path, self.state[fact.source])
+                if self.state[fact.source] == "failed":
+                    self.shared[fact.path] = fact.source
                 if fact.source in self.accepted:
                     self.accepted[fact.path] = self.accepted[fact.source]
             case Skipped():
@@ -93,15 +128,161 @@ class Auditor:
             case Written():
                 self.revisions[fact.key] += 1
                 assert fact.revision == self.revisions[fact.key], "a revision was skipped or written twice"
+            case Extended():
+                assert self.task.get(fact.path) == fact.task, "more time for an attempt that is over"
+            case EffectBegun() | EffectSettled() | Doubted():
+                self._effect(fact)
+            case Paused() | Resumed():
+                assert self.paused is isinstance(fact, Resumed), f"{fact.fact} twice"
+                self.paused = not self.paused
+            case Heeded():
+                self._heeded(fact)
+            case Redriven():
+                assert fact.letter not in self.letters, "a dead letter was judged again twice"
+                self.letters.add(fact.letter)
+            case Ending():
+                self._ending(fact)
+            case Reopened():
+                self._reopened(fact)
             case Finished():
-                if fact.state != "cancelled":
-                    assert "open" not in self.state.values(), "finished over open steps"
-                self.finished = fact
+                self._finished(fact)
             case _:
                 pass
 
+    # --- the end
+
+    def _ending(self, fact: Ending) -> None:
+        assert self.ending is None, "ends twice"
+        assert self.task or self.to_undo, "nothing to call off and nothing to undo"
+        self.ending = fact
+        self.paused = False
+        for path, state in self.state.items():
+            if state == "open" and path not in self.task:
+                self.state[path] = "cancelled"
+
+    def _finished(self, fact: Finished) -> None:
+        if self.ending is not None:
+            assert fact.state == self.ending.state
+        if fact.state != "completed":
+            assert not self.task, "ended with tasks in hand"
+            assert not self.to_undo, f"ended without undoing {self.to_undo}"
+        if fact.state == "completed" or (fact.state == "failed" and fact.why.startswith("step ")):
+            assert "open" not in self.state.values(), "finished over open steps"
+        self.finished = fact
+        self.paused = False
+
+    def _heeded(self, fact: Heeded) -> None:
+        said = (fact.task, fact.order, fact.how)
+        assert said not in self.heard, "said before"
+        self.heard.add(said)
+        if fact.order == "stop" and self.task.get(fact.path) == fact.task:
+            assert self.ending is not None, "stopped, and the run is not ending"
+            del self.task[fact.path]
+            self.state[fact.path] = "cancelled"
+
+    def _may_undo(self, path: str) -> Undo:
+        assert self.ending is not None, "undone, and the run is not ending"
+        assert self.task.keys() <= {path}, "undone while something is in hand"
+        assert f"{self.to_undo[-1]}{UNDO}" == path, "not the last one first"
+        undo = self.where(path.removesuffix(UNDO)).step.undo
+        assert undo is not None
+        return undo
+
+    def _undoing(self, fact: Granted) -> None:
+        undo = self._may_undo(fact.path)
+        assert fact.skill == undo.skill
+        assert fact.path not in self.task, "two attempts at a time"
+        self._no_doubt(fact.path)
+        self.task[fact.path] = fact.task
+        self.state[fact.path] = "open"
+        self.attempts[fact.path] += 1
+        assert fact.attempt == self.attempts[fact.path]
+        undone = fact.path.removesuffix(UNDO)
+        assert {prior.path: prior.digest for prior in fact.handoff.priors}[undone] == self.accepted[undone]
+
+    def _no_doubt(self, path: str) -> None:
+        assert not any(place[0] == path for place in self.doubts), f"{path} goes on in doubt"
+
+    # --- trying again
+
+    def _reopened(self, fact: Reopened) -> None:
+        assert self.state[fact.path] == "failed"
+        assert self.attempts[fact.path], "never was a task"
+        assert not any(self.attempts[p] for p in self.attempts if p.endswith(UNDO)), "tried again and undone"
+        if self.ending is not None:
+            assert self.ending.state == "failed"
+            assert not self.ending.by, "not because its steps failed"
+        assert self.finished is None or self.finished.state == "failed"
+        self.finished = self.ending = None
+        self.counted[fact.path] = 0
+        again = [fact.path, *(path for path, source in self.shared.items() if source == fact.path)]
+        for path in again:
+            around = list(self._around(path))
+            if all(self.state[outer] in ("open", "failed") for outer in around):
+                self.state.update(dict.fromkeys([path, *around], "open"))
+                self.shared.pop(path, None)
+        assert self.state[fact.path] == "open", "what is around went on without it"
+        self._unskip()
+
+    def _around(self, path: str) -> Iterator[str]:
+        """The items, iterations, loops and blocks around an instance, innermost first."""
+        while True:
+            if path.endswith("]"):
+                path = path[: path.rindex("[")]
+            elif "." in path:
+                path = path[: path.rindex(".")]
+            else:
+                return
+            yield path
+
+    def _unskip(self) -> None:
+        """What was skipped because of its needs may start again once they may be met again."""
+        found = True
+        while found:
+            found = False
+            for path, state in list(self.state.items()):
+                where = self.where(path) if state == "skipped" else None
+                if where is None or where.step.join is JoinRule.ENDED:
+                    continue
+                inside = where.scope == "" or self.state[where.scope] == "open"
+                if inside and self._met(where) is None:
+                    del self.state[path]
+                    found = True
+
+    # --- effects
+
+    def _effect(self, fact: EffectBegun | EffectSettled | Doubted) -> None:
+        place = (fact.path, fact.key)
+        match fact:
+            case EffectBegun():
+                assert self.task.get(fact.path) == fact.task, "begun by an attempt that is over"
+                assert self.settled.get(place) != "done", "begun again after it was done"
+                before = self.begun.get(place)
+                assert before is None or before.id != fact.id
+                assert before is None or self._unknown(fact.path) == "redo", "begun again, nobody knows why"
+                self.begun[place] = fact
+                self.settled.pop(place, None)
+            case EffectSettled():
+                late = self.settled.get(place) == "undone" and fact.verdict == "done"
+                assert place in self.begun or late, "settled and not begun"
+                self.begun.pop(place, None)
+                self.settled[place] = fact.verdict
+                self.doubts.discard(place)
+            case Doubted():
+                assert place in self.begun, "in doubt and not begun"
+                assert self.task.pop(fact.path) == fact.task
+                self.doubts.add(place)
+
+    def _unknown(self, path: str) -> str:
+        step = self.where(path.removesuffix(UNDO)).step
+        given = step.undo.with_ if path.endswith(UNDO) and step.undo is not None else step.with_
+        return str(given.get("unknown", "ask"))
+
+    # --- steps
+
     def _start(self, path: str) -> None:
         """Whatever makes an instance begin. Doing it again while it is open is another attempt at the same."""
+        assert self.ending is None, f"{path} began although the run is ending"
         if path in self.state:
             assert self.state[path] == "open", f"{path} began after it had {self.state[path]}"
             return
@@ -157,7 +338,9 @@ class Auditor:
 
     def _granted(self, fact: Granted) -> None:
         path, step = fact.path, self.where(fact.path).step
+        assert not self.paused, f"{path} was given out in a pause"
         self._start(path)
+        self._no_doubt(path)
         assert path not in self.task, "two attempts at a time"
         self.task[path] = fact.task
         self.attempts[path] += 1
@@ -188,13 +371,24 @@ class Auditor:
         self.accepted[fact.path] = fact.output.digest
         del self.task[fact.path]
         self._end(fact.path, "done")
+        if fact.path.endswith(UNDO):
+            assert f"{self.to_undo.pop()}{UNDO}" == fact.path
+        elif self.where(fact.path).step.undo is not None:
+            self.to_undo.append(fact.path)
 
     def _failure(self, fact: Failure) -> None:
         assert self.task.pop(fact.path, None) == fact.task
         self.counted[fact.path] += fact.counts
-        assert self.counted[fact.path] <= self.where(fact.path).step.retry.attempts
+        undoing = fact.path.endswith(UNDO)
+        step = self.where(fact.path.removesuffix(UNDO)).step
+        retry = step.undo.retry if undoing and step.undo is not None else step.retry
+        assert self.counted[fact.path] <= retry.attempts
         if fact.retry_at is None:
-            self._end(fact.path, "failed")
+            self._end(fact.path, "cancelled" if self.ending is not None and not undoing else "failed")
+            if undoing:
+                self.to_undo.pop()
+        else:
+            assert self.ending is None or undoing, "another attempt, and the run is ending"
 
     def where(self, path: str) -> Where:
         assert self.plan is not None

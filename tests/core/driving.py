@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from consort_orchestrator.core import Candidate, Decision, Node, Phase, Run, Said, World, apply, decide
 from consort_orchestrator.core.decide import Message
 from consort_shared.entries import Fact, Granted
-from consort_shared.messages import Declined, Done, Failed, Outcome, Output, Report, Submit, Wake, Write
+from consort_shared.messages import (
+    Declined,
+    Done,
+    Failed,
+    Heed,
+    Hold,
+    Outcome,
+    Output,
+    Report,
+    Stop,
+    Submit,
+    Wake,
+    Write,
+)
 from consort_shared.plan.check import check
 from consort_shared.plan.model import Plan
 from consort_shared.values import ArtefactRef, Json, digest
 
 F = TypeVar("F")
 CLIENT = "client.me"
+How: TypeAlias = Literal["stopped", "dropped", "cannot", "goes-on", "held"]
 
 
 def make_plan(steps: dict[str, Any], **rest: Any) -> Plan:
@@ -33,28 +47,29 @@ def stored(value: Json) -> Output:
 
 
 class Driver:
-    """A run, the world around it, and a twin that only ever sees the facts."""
+    """A run, the world around it, and, unless there is no time for it, a twin that only ever sees the facts."""
 
-    def __init__(self, agents: Sequence[str] = ("ann",)) -> None:
+    def __init__(self, agents: Sequence[str] = ("ann",), *, twin: bool = True) -> None:
         self.run = Run("0" * 32)
-        self.twin = Run("0" * 32)
+        self.twin = Run("0" * 32) if twin else None
         self.now = 1000.0
         self.agents = list(agents)
         self.blobs: dict[str, Json] = {}
         self.candidates: Callable[[str], list[Candidate]] = lambda skill: [
             Candidate(name, 4) for name in self.agents
         ]
+        self.paused: frozenset[str] = frozenset()
         self.last = Decision(())
 
     def say(self, *said: Said) -> tuple[Fact, ...]:
-        world = World(self.now, "abc", self.candidates, self.blobs)
+        world = World(self.now, "abc", self.candidates, self.blobs, self.paused)
         self.last = decide(self.run, said, world)
-        for fact in self.last.facts:
-            apply(self.twin, fact, self.now)
-        if self.last.facts:
-            self.run.n += 1
-            self.twin.n += 1
-        assert self.run == self.twin
+        self.run.n += bool(self.last.facts)
+        if self.twin is not None:
+            for fact in self.last.facts:
+                apply(self.twin, fact, self.now)
+            self.twin.n = self.run.n
+            assert self.run == self.twin
         return self.last.facts
 
     def tell(self, message: Message, sender: str = "client.me") -> tuple[Fact, ...]:
@@ -100,6 +115,20 @@ class Driver:
         """The grant of the last decision for a path."""
         (found,) = [fact for fact in self.facts(Granted) if fact.path == path]
         return found
+
+    def heed(self, path: str, order: Literal["stop", "pause", "resume"], how: How) -> tuple[Fact, ...]:
+        node = self.node(path)
+        return self.tell(Heed(task=node.task, instance="i1", order=order, how=how), f"agent.{node.agent}")
+
+    @property
+    def stopped(self) -> list[tuple[str, str]]:
+        """Agents, and the tasks that the last decision told them to stop."""
+        return [(agent, order.task) for agent, order in self.last.orders if isinstance(order, Stop)]
+
+    @property
+    def held(self) -> list[tuple[str, bool]]:
+        """Agents that the last decision told that the run is paused, or goes on."""
+        return [(agent, order.on) for agent, order in self.last.orders if isinstance(order, Hold)]
 
     @property
     def at_work(self) -> list[str]:

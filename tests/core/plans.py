@@ -66,6 +66,8 @@ class _Maker:
             "inputs": {"xs": {"type": "array"}, "n": {"type": "integer"}},
             "steps": steps,
         }
+        if not self.calm and self.often(15):
+            plan["timeout"] = 5 + self.below(60)
         if self.often(50):
             names = list(steps)
             plan["output"] = {
@@ -172,7 +174,10 @@ class _Maker:
         if self.often(12):
             number = self.below(2)
             step |= {"skill": f"keyed.k{number}", "key": f"'k{number}'", "with": {"q": number}}
+            if not self.calm:
+                self.undo(step)
             return
+        self.undo(step)
         step["skill"] = self.pick(["work.a", "work.a", "work.b", "frail.c"])
         step["with"] = self.inputs(step, here)
         writers = [need for need in needs if need in self.writers]
@@ -184,6 +189,25 @@ class _Maker:
             step["skill"] = "writer.w"
             step["with"] = {**step["with"], "key": f"k_{name}"}
             self.writers.add(name)
+        if step["skill"] != "writer.w" and self.often(25):
+            step["skill"] = "pay.p"
+            step["with"] = {**step["with"], "unknown": self.unknown()}
+
+    def unknown(self) -> str:
+        """What is to be done about an effect of which nobody knows; a calm plan does each effect in the end."""
+        return str(self.pick(["ask", "ask", "redo"] if self.calm else ["ask", "ask", "ask", "redo", "done"]))
+
+    def undo(self, step: dict[str, Any]) -> None:
+        if self.often(25):
+            given = self.pick(
+                [{"it": "${{ output }}"}, {"part": "of ${{ output.n }}"}, {"n": "${{ output.n }}"}]
+            )
+            step["undo"] = {
+                "skill": "back.u",
+                "with": {**given, "unknown": self.unknown()},
+                "timeout": 5 + self.below(20),
+                "retry": self.retry(),
+            }
 
     def inputs(self, step: dict[str, Any], here: _Scope) -> dict[str, Any]:
         given: dict[str, Any] = {}

@@ -3,27 +3,29 @@
 The bus delivers late, twice and out of order. Two orchestrators hold caches that
 may be stale and crash between any two effects; the log refuses an append whose
 tail has moved. Agents die, freeze, fail, decline, answer twice, go away and come
-back. After `HEALED` nothing goes wrong any more and the run has to end.
+back, and do things outside that must not happen twice. People pause, resume and
+cancel, try failed steps again, say what happened, have dead letters judged again.
+After `HEALED` nothing goes wrong any more and the run has to end.
 
 What the agents answer depends on their inputs alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
 
-from auditor import Auditor
 from plans import INPUTS, seeded_plan
+from workers import HEALED, LOOK_AFTER, Workers
 
 from consort_orchestrator.core import (
     Candidate,
+    Decision,
     NeedArtefacts,
     Node,
+    Phase,
     Run,
     Said,
     World,
@@ -33,31 +35,37 @@ from consort_orchestrator.core import (
     outstanding,
 )
 from consort_orchestrator.core.handoff import delivered
-from consort_orchestrator.core.resolve import filled
 from consort_shared.codec import MSGPACK, decode, encode
-from consort_shared.entries import Accepted, Entry, Fact, Granted, body_digest, entry_adapter
+from consort_shared.entries import (
+    Accepted,
+    Doubted,
+    Entry,
+    Fact,
+    Failure,
+    Finished,
+    Granted,
+    Refused,
+    body_digest,
+    entry_adapter,
+)
 from consort_shared.messages import (
     Cancel,
-    Declined,
     Done,
-    Failed,
-    Output,
-    Progress,
-    Put,
+    EffectAnswer,
+    Pause,
     Report,
+    Resolve,
+    Resume,
+    Retry,
     Submit,
     Wake,
-    Write,
 )
 from consort_shared.plan.model import Plan
-from consort_shared.values import STORED, ArtefactRef, Json, canonical, pick
+from consort_shared.values import STORED, Json
 
 RUN = "0" * 32
-START = 1_000.0
-HEALED = START + 120.0
 PATIENCE = 3.0
 """Seconds after which the bus brings a message again that nobody acknowledged."""
-SKILLS = ("work.a", "work.b", "frail.c", "keyed.k0", "keyed.k1", "writer.w")
 MOST_EVENTS = 20_000
 
 
@@ -88,26 +96,7 @@ class Desk:
         self.timer = None
 
 
-@dataclass
-class Agent:
-    name: str
-    skills: tuple[str, ...]
-    present: bool = True
-
-
-def answer(skill: str, inputs: dict[str, Json], context: dict[str, Json]) -> Json | None:
-    """What the skill gives for these inputs; None when it cannot do them, however often it is asked."""
-    throw = hashlib.sha256(canonical([skill, inputs, context])).digest()
-    if skill == "frail.c" and throw[3] % 8 == 0:
-        return None
-    return {"n": throw[0] % 10, "items": [throw[4] % 5] * (throw[1] % 4), "by": throw.hex()[:6]}
-
-
-def is_stored(value: Json) -> bool:
-    return isinstance(value, dict) and value.get("n", 0) % 5 == 3
-
-
-class Simulation:
+class Simulation(Workers):
     """One seed, one course of events. `bug` switches a defect on, to see that it would be found."""
 
     def __init__(
@@ -119,38 +108,19 @@ class Simulation:
         faults: bool = True,
         bug: str = "",
     ) -> None:
-        self.rng = random.Random(seed)
+        super().__init__(seed, calm=calm, faults=faults)
         self.plan = plan or seeded_plan(random.Random(seed), calm=calm)
-        self.calm = calm
-        self.faults = faults
         self.bug = bug
-        self.now = START
-        self.heap: list[tuple[float, int, str, Any]] = []
-        self.count = 0
         self.events = 0
         self.log: list[tuple[Entry, str]] = []
         self.folded = Run(RUN)
-        self.auditor = Auditor()
         self.desks = [Desk(), Desk()]
-        self.agents = [Agent("ann", SKILLS), Agent("bob", SKILLS[:3]), Agent("cy", SKILLS[1:])]
-        self.blobs: dict[str, Json] = {}
         self.direct: set[str] = set()
         self.copies: set[str] = set()
         self.marks: set[str] = set()
         self.alarm = 0
         self.crashes = 0
-
-    # --- chance and time
-
-    def chance(self, probability: float) -> bool:
-        return self.faults and self.now < HEALED and self.rng.random() < probability
-
-    def at(self, delay: float, kind: str, what: Any = None) -> None:
-        self.count += 1
-        heapq.heappush(self.heap, (self.now + delay, self.count, kind, what))
-
-    def soon(self, mean: float = 0.3) -> float:
-        return self.rng.expovariate(1 / mean)
+        self.letters = 0
 
     def crash(self, probability: float = 0.04) -> None:
         if self.chance(probability):
@@ -163,33 +133,29 @@ class Simulation:
         self.send(Said("client.me", Submit(plan=self.plan, inputs=INPUTS)))
         if self.chance(0.2):
             self.send(Said("client.me", Submit(plan=self.plan, inputs=INPUTS)))
-        if not self.calm and self.chance(0.05):
-            self.at(self.soon(20), "cancel")
+        if not self.calm and self.chance(0.15):
+            self.at(self.soon(8), "steer", Said("person.pat", Cancel()))
+        while self.chance(0.25):
+            self.at(self.soon(10), "steer", Said("client.me", Pause()))
         if self.faults:
             for agent in self.agents:
                 self.at(self.soon(15), "leave", agent)
+                self.at(self.soon(40), "hush", agent)
+            self.at(HEALED - self.now + 30.0, "steer", Said("person.pat", Resume()))
         while self.heap and self.events < MOST_EVENTS:
             self.events += 1
             self.now, _, kind, what = heapq.heappop(self.heap)
             getattr(self, f"on_{kind}")(what)
         assert not self.heap, "no end of events"
         assert self.folded.finished is not None, "nothing happens any more, and the run has not ended"
+        self.check_outside()
         return self
 
-    def on_cancel(self, _: None) -> None:
-        self.send(Said("person.pat", Cancel()))
-
-    def on_leave(self, agent: Agent) -> None:
-        if self.now < HEALED:
-            agent.present = False
-            self.at(min(self.soon(10), HEALED - self.now), "come", agent)
-
-    def on_come(self, agent: Agent) -> None:
-        agent.present = True
-        if self.marks & set(agent.skills):
-            self.send(Said("timer", Wake()))
-        if self.now < HEALED:
-            self.at(self.soon(30), "leave", agent)
+    def on_steer(self, said: Said) -> None:
+        """Somebody wants something of the run; whoever pauses it lets it go on some time later."""
+        self.send(said)
+        if isinstance(said.message, Pause):
+            self.at(self.soon(8), "steer", Said("person.pat", Resume()))
 
     def on_alarm(self, number: int) -> None:
         if number == self.alarm:
@@ -198,6 +164,16 @@ class Simulation:
     # --- the inbox
 
     def send(self, said: Said) -> None:
+        """Put a message into the inbox; now and then it comes to the dead letters first, or is said twice."""
+        if isinstance(said.message, Resolve):
+            # It does not say which try it is about, so it has to be judged before the next is in doubt.
+            self.at(self.soon(), "deliver", Letter(said))
+            return
+        if self.chance(0.02):
+            self.letters += 1
+            said = replace(said, letter=self.letters, by="person.anna")
+            self.at(self.soon(5), "deliver", Letter(said))
+            return
         for _ in range(2 if self.chance(0.1) else 1):
             self.at(self.soon(), "deliver", Letter(said))
 
@@ -226,13 +202,16 @@ class Simulation:
             run = desk.run if desk.run is not None else self.load(desk)
             desk.run = None
             said = [self.twisted(run, letter.said) for letter in batch]
-            world = World(self.now, f"{self.rng.getrandbits(48):012x}", self.candidates, desk.blobs)
+            hushed = frozenset(agent.name for agent in self.agents if agent.paused)
+            nonce = f"{self.rng.getrandbits(48):012x}"
+            world = World(self.now, nonce, self.candidates, desk.blobs, hushed)
             try:
                 decision = decide(run, said, world)
             except NeedArtefacts as need:
                 desk.blobs.update({ref.artefact: self.blobs[ref.artefact] for ref in need.refs})
                 continue
-            facts = (*decision.facts, *self.repeated(run, batch))
+            self.twist_orders(decision)
+            facts = (*decision.facts, *self.repeated(run, decision, batch))
             if facts:
                 self.crash()
             # Nothing to write is a decision too: it counts only if made on all that there is.
@@ -242,10 +221,13 @@ class Simulation:
                 continue
             if facts:
                 self.append(desk, run, facts)
+                for letter in batch:
+                    letter.acked |= isinstance(letter.said.message, Resolve)
                 self.crash()
             if self.rng.random() < 0.1:
                 self.say_again(said, world)
             self.follow(desk, run, facts)
+            self.tell(run, decision.orders)
             self.crash()
             for letter in batch:
                 letter.acked = not self.chance(0.05)
@@ -257,7 +239,11 @@ class Simulation:
         """Judging the same messages again has to change nothing. The log is read from its first entry."""
         run = fold(Run(RUN), self.log)
         same(run, self.folded)
-        assert self.bug or not decide(run, said, world).facts, "said again, decided again"
+        steered = [message for message in said if isinstance(message.message, Pause | Resume | Retry)]
+        if steered and len(said) > 1:
+            return  # pause, go on, pause: what came last counts, and that is something else the second time
+        facts = [fact for fact in decide(run, said, world).facts if not is_told_once_more(fact)]
+        assert self.bug or not facts, "said again, decided again"
 
     def load(self, desk: Desk) -> Run:
         run = fold(Run(RUN), self.log)
@@ -270,7 +256,7 @@ class Simulation:
         return run
 
     def append(self, desk: Desk, run: Run, facts: tuple[Fact, ...]) -> None:
-        entry = Entry(v=1, run=RUN, n=run.n + 1, at=self.now, writer="o", prev=run.chain, facts=facts)
+        entry = Entry(run=RUN, n=run.n + 1, at=self.now, writer="o", prev=run.chain, facts=facts)
         body = encode(entry)
         stored = decode(entry_adapter, body, MSGPACK)
         assert stored == entry
@@ -289,6 +275,26 @@ class Simulation:
         if len(grants) == 1:  # the entry itself is the delivery
             self.direct.add(grants[0].task)
             self.at(self.soon(), "task", delivered(run, grants[0]))
+        self.people(stored.facts)
+
+    def people(self, facts: tuple[Fact, ...]) -> None:
+        """What people do about what they read."""
+        for fact in facts:
+            if isinstance(fact, Doubted):
+                self.at(LOOK_AFTER + self.soon(2), "look", fact)
+            elif self.calm:
+                continue
+            elif isinstance(fact, Finished) and fact.state == "failed" and self.chance(0.5):
+                self.at(self.soon(2), "steer", Said("client.me", Retry()))
+            elif isinstance(fact, Failure) and fact.retry_at is None and self.chance(0.15):
+                inputs: dict[str, Json] | None = {"n": self.count} if self.chance(0.5) else None
+                self.at(self.soon(2), "steer", Said("person.pat", Retry(path=fact.path, inputs=inputs)))
+
+    def on_look(self, doubt: Doubted) -> None:
+        """A person looks whether an effect happened, unless that is known by now, and says so."""
+        node = self.folded.nodes[doubt.path]
+        if node.phase is Phase.ASKING and node.task == doubt.task:
+            self.send(Said("person.pat", self.looked(doubt.path, doubt.key)))
 
     def follow(self, desk: Desk, run: Run, facts: tuple[Fact, ...]) -> None:
         self.copy(run, [f for f in facts if isinstance(f, Granted) and f.task not in self.direct])
@@ -296,7 +302,14 @@ class Simulation:
         self.marks = set(run.waiting.values())
         self.crash()
         due = run.next_due
-        assert due == min(run.due.values(), default=None)
+        if run.paused is not None:
+            assert due is None
+        elif run.stopping:
+            assert due is not None
+            assert due <= min(run.due.values())
+        else:
+            assert due == min(run.due.values(), default=None)
+        assert run.granted.keys() == {path for path, n in run.nodes.items() if n.phase is Phase.GRANTED}
         if due is not None and (desk.timer is None or due < desk.timer or desk.timer <= self.now):
             self.alarm += 1
             self.at(max(0.0, due - self.now), "alarm", self.alarm)
@@ -310,7 +323,7 @@ class Simulation:
                 self.at(self.soon(), "task", delivered(run, fact))
 
     def candidates(self, skill: str) -> list[Candidate]:
-        return [Candidate(a.name, 4) for a in self.agents if a.present and skill in a.skills]
+        return [Candidate(a.name, 4) for a in self.agents if a.present and not a.paused and skill in a.skills]
 
     # --- seeded defects
 
@@ -322,8 +335,26 @@ class Simulation:
             return Said(said.sender, report.model_copy(update={"task": node.task}))
         return said
 
-    def repeated(self, run: Run, batch: list[Letter]) -> Iterator[Fact]:
-        """With the defect `no dedupe`, a result is accepted again when it comes again."""
+    def twist_orders(self, decision: Decision) -> None:
+        """With the defect `no ledger`, whoever asks may do it."""
+        if self.bug == "no ledger":
+            decision.orders = [
+                (
+                    agent,
+                    order.model_copy(update={"verdict": "do"}) if isinstance(order, EffectAnswer) else order,
+                )
+                for agent, order in decision.orders
+            ]
+
+    def repeated(self, run: Run, decision: Decision, batch: list[Letter]) -> Iterator[Fact]:
+        """With the defect `no dedupe`, a result is accepted again when it comes again; with `undo twice`, what is
+        undone is undone again.
+        """
+        for fact in decision.facts if self.bug == "undo twice" else ():
+            if isinstance(fact, Accepted) and fact.path.endswith("!undo") and run.finished is None:
+                before = (f for e, _ in self.log for f in e.facts if isinstance(f, Granted))
+                granted = next(f for f in before if f.path == fact.path)
+                yield granted.model_copy(update={"task": f"{run.n + 1}-99", "attempt": granted.attempt + 1})
         for letter in batch if self.bug == "no dedupe" else ():
             report = letter.said.message
             if not isinstance(report, Report) or not isinstance(report.outcome, Done) or run.finished:
@@ -339,89 +370,15 @@ class Simulation:
                     output=report.outcome.output,
                 )
 
-    # --- agents
-
-    def on_task(self, granted: Granted) -> None:
-        agent = next(agent for agent in self.agents if agent.name == granted.agent)
-        if not agent.present:
-            self.at(2.0, "task", granted)
-            return
-        if self.chance(0.08):  # its process died: the task comes again, or never does
-            if self.chance(0.5):
-                self.at(self.soon(5), "task", granted)
-            return
-        if self.chance(0.05):
-            self.at(self.soon(2), "task", granted)
-        self.at(self.soon(60) if self.chance(0.08) else self.soon(1), "finish", granted)
-
-    def on_finish(self, granted: Granted) -> None:
-        self.count += 1
-        instance = f"i{self.count}"
-        sender = f"agent.{granted.agent}"
-        if self.chance(0.1):
-            self.send(
-                Said(sender, Progress(task=granted.task, instance=instance, text="half", done=1, total=2))
-            )
-        if self.chance(0.05):
-            self.report(granted, instance, Declined(why="busy"))
-            return
-        if self.chance(0.08):
-            self.report(granted, instance, Failed(kind="skill-error", message=f"by {instance}"))
-            return
-        inputs = self.filled_inputs(granted)
-        context = {item.key: self.value_of(item.output) for item in granted.handoff.context}
-        value = answer(granted.skill, inputs, context)
-        if value is None:
-            self.report(granted, instance, Failed(kind="bad-input", message="cannot", retry=False))
-            return
-        output = self.output(value)
-        writes = self.writes(granted, inputs, instance, output)
-        self.auditor.reported[granted.task].add((instance, output.digest))
-        self.report(granted, instance, Done(output=output, writes=writes))
-
-    def report(self, granted: Granted, instance: str, outcome: Done | Failed | Declined) -> None:
-        report = Report(task=granted.task, instance=instance, outcome=outcome, seconds=0.5)
-        self.send(Said(f"agent.{granted.agent}", report))
-
-    def writes(
-        self, granted: Granted, inputs: dict[str, Json], instance: str, output: Output
-    ) -> tuple[Write, ...]:
-        key = inputs.get("key")
-        if key is None:
-            return ()
-        seen = None if self.calm or self.rng.random() < 0.7 else self.rng.randrange(2)
-        write = Write(key=key, output=output, seen=seen)
-        if self.chance(0.3):
-            put = Put(task=granted.task, instance=instance, id=f"p{instance}", write=write)
-            self.send(Said(f"agent.{granted.agent}", put))
-        return (write,)
-
-    def filled_inputs(self, granted: Granted) -> dict[str, Json]:
-        """As an agent does it: from the hand-off alone."""
-        inputs: dict[str, Json] = decode_json(granted.inputs)
-        outputs = {prior.path: prior.output for prior in granted.handoff.priors}
-        for hole in granted.holes:
-            output = outputs[hole.prior]
-            assert output is not None, f"{granted.path} lacks the result of {hole.prior}"
-            filled(inputs, hole.at, pick(self.value_of(output), hole.path))
-        return inputs
-
-    def output(self, value: Json) -> Output:
-        raw = canonical(value)
-        digest = hashlib.sha256(raw).hexdigest()
-        if not is_stored(value):
-            return Output(value=value, digest=digest)
-        self.blobs[digest] = value
-        return Output(ref=ArtefactRef(artefact=digest, writer="agent.x", size=len(raw)), digest=digest)
-
-    def value_of(self, output: Output) -> Json:
-        return output.value if output.ref is None else self.blobs[output.ref.artefact]
-
     def result(self) -> tuple[str, Json]:
         """How the run ended, stored values put in."""
         finished = self.folded.finished
         assert finished is not None
         return finished.state, self._whole(finished.output)
+
+    def effects(self) -> set[tuple[str, str]] | None:
+        """What was really done outside. Of a run that failed it depends on what had begun by then."""
+        return set(self.outside.done) if self.result()[0] == "completed" else None
 
     def _whole(self, value: Json) -> Json:
         if isinstance(value, dict):
@@ -431,11 +388,9 @@ class Simulation:
         return [self._whole(part) for part in value] if isinstance(value, list) else value
 
 
-def decode_json(value: Json) -> Json:
-    """A copy that shares nothing with the original."""
-    if isinstance(value, dict):
-        return {key: decode_json(part) for key, part in value.items()}
-    return [decode_json(part) for part in value] if isinstance(value, list) else value
+def is_told_once_more(fact: Fact) -> bool:
+    """A dead letter that comes again is refused, on record once: nobody can tell whether it was wanted twice."""
+    return isinstance(fact, Refused) and fact.what == "redrive"
 
 
 NODE_FIELDS = tuple(part.name for part in fields(Node) if part.compare and part.name not in ("spec", "scope"))

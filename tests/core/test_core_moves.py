@@ -9,26 +9,36 @@ from collections.abc import Callable
 import pytest
 from driving import Driver, inline, make_plan
 
-from consort_orchestrator.core import LEGAL, IllegalMove, Node, Phase, Run, apply
+from consort_orchestrator.core import LEGAL, REOPENS, IllegalMove, Node, Phase, Run, apply
 from consort_shared.entries import (
     Accepted,
     Closed,
+    Doubted,
+    EffectBegun,
+    EffectSettled,
+    Ending,
     Entry,
+    Extended,
     Fact,
     Failure,
     Finished,
     Granted,
+    Heeded,
     Held,
     Noted,
     Opened,
+    Paused,
+    Redriven,
     Refused,
+    Reopened,
+    Resumed,
     Shared,
     Skipped,
     Submitted,
     Waiting,
 )
 
-OF_TASKS = {Phase.HELD, Phase.WAITING, Phase.GRANTED, Phase.BACKOFF}
+OF_TASKS = {Phase.HELD, Phase.WAITING, Phase.GRANTED, Phase.BACKOFF, Phase.ASKING, Phase.STOPPING}
 PAIRS = list(itertools.product(Phase, Phase))
 PLAN = make_plan(
     {
@@ -57,13 +67,23 @@ def failure(path: str, retry_at: float | None) -> Failure:
     return Failure(path=path, task="1-0", agent="ann", kind="k", message="m", retry_at=retry_at)
 
 
+def begun(path: str, task: str = "1-0", number: str = "e1") -> EffectBegun:
+    return EffectBegun(path=path, key="k", task=task, agent="ann", instance="i", id=number)
+
+
+def doubted(path: str, task: str = "1-0") -> Doubted:
+    return Doubted(path=path, key="k", task=task, agent="ann", why="nobody knows")
+
+
 def put_in(run: Run, phase: Phase, path: str) -> Node:
     """An instance brought into a phase by facts alone."""
     ways: dict[Phase, list[Fact]] = {
         Phase.PENDING: [],
         Phase.HELD: [Held(path=path, key="k", source="b")],
         Phase.WAITING: [Waiting(path=path, skill="s.a")],
-        Phase.GRANTED: [granted(path)],
+        Phase.GRANTED: [granted(path), begun(path)],
+        Phase.ASKING: [granted(path), begun(path), doubted(path)],
+        Phase.STOPPING: [granted(path), Ending(state="cancelled", why="no")],
         Phase.BACKOFF: [granted(path), failure(path, 5.0)],
         Phase.OPEN: [Opened(path=path)],
         Phase.DONE: [
@@ -87,13 +107,17 @@ def mover(to: Phase, node: Node) -> Fact | None:
         Phase.WAITING: lambda: Waiting(path=path, skill="s.a"),
         Phase.GRANTED: lambda: granted(path, "1-1"),
         Phase.BACKOFF: lambda: failure(path, 5.0),
+        Phase.ASKING: lambda: doubted(path),
+        Phase.STOPPING: lambda: Ending(state="cancelled", why="no"),
         Phase.OPEN: lambda: Opened(path=path),
         Phase.FAILED: lambda: Closed(path=path, done=False),
         Phase.SKIPPED: lambda: Skipped(path=path, why="no"),
         Phase.CANCELLED: lambda: Finished(state="cancelled"),
     }
+    if node.phase is Phase.ASKING and to is Phase.BACKOFF:
+        return EffectSettled(path=path, key="k", verdict="undone", by="person.pat")
     if to is Phase.DONE:
-        if node.phase is Phase.GRANTED:
+        if node.phase in (Phase.GRANTED, Phase.STOPPING):
             return Accepted(path=path, task="1-0", agent="ann", instance="i", output=inline(1))
         if path == "block":
             return Closed(path=path, done=True)
@@ -117,6 +141,10 @@ def test_every_pair(before: Phase, to: Phase) -> None:
     if before.ended and before is not Phase.CANCELLED and to is Phase.CANCELLED:
         apply(run, fact, 2.0)  # the run may be cancelled, what has ended stays as it is
         assert node.phase is before
+        return
+    if to is Phase.STOPPING and before not in (Phase.CANCELLED, Phase.STOPPING):
+        apply(run, fact, 2.0)  # likewise, and whatever is in nobody's hands is cancelled at once
+        assert node.phase is (before if before.ended else Phase.CANCELLED)
         return
     kept = copy.deepcopy(run)
     with pytest.raises(IllegalMove):
@@ -143,6 +171,19 @@ def test_every_pair(before: Phase, to: Phase) -> None:
         Shared(path="a", source="each", key="k"),
         Shared(path="a", source="nowhere", key="k"),
         Noted(path="a", task="1-0", agent="ann", text="half"),
+        Extended(path="a", task="1-0", deadline=9.0, why="paused"),
+        begun("a"),
+        begun("b", "9-9"),
+        doubted("a"),
+        EffectSettled(path="b", key="k", verdict="done", by="9-9"),
+        Heeded(path="a", task="1-0", agent="ann", order="stop", how="stopped"),
+        Heeded(path="nowhere", task="9-9", agent="ann", order="stop", how="stopped"),
+        Resumed(by="client.me"),
+        Reopened(path="a", by="client.me"),
+        Reopened(path="b", by="client.me"),
+        Reopened(path="nowhere", by="client.me"),
+        granted("b!undo"),
+        Waiting(path="b!undo", skill="s.a"),
     ],
     ids=lambda fact: f"{fact.fact} {getattr(fact, 'path', '')}",
 )
@@ -180,11 +221,33 @@ def test_a_result_of_an_old_attempt_does_not_fit() -> None:
 def test_after_the_end_only_refusals() -> None:
     run = a_run()
     apply(run, Finished(state="cancelled"), 1.0)
-    for fact in (granted("a"), Finished(state="failed"), Opened(path="block")):
+    after: list[Fact] = [granted("a"), Finished(state="failed"), Opened(path="block"), begun("a")]
+    after += [Paused(by="client.me"), Ending(state="failed", why=""), Reopened(path="b", by="client.me")]
+    after += [Submitted(client="client.me", plan=PLAN)]
+    for fact in after:
         with pytest.raises(IllegalMove):
             apply(run, fact, 1.0)
     apply(run, Refused(what="log", sender="log", why="foreign", seq=7), 1.0)
     assert run.set_aside == {7}
+    apply(run, Redriven(letter=3, by="person.pat"), 1.0)
+    with pytest.raises(IllegalMove):
+        apply(run, Redriven(letter=3, by="person.pat"), 1.0)
+
+
+def test_nothing_is_granted_while_paused_and_no_pause_is_twice() -> None:
+    run = a_run()
+    apply(run, Paused(by="client.me"), 1.0)
+    for fact in (granted("a"), Paused(by="client.me")):
+        kept = copy.deepcopy(run)
+        with pytest.raises(IllegalMove):
+            apply(run, fact, 1.0)
+        assert run == kept
+
+
+@pytest.mark.parametrize(("before", "to"), [(b, t) for b, ts in REOPENS.items() for t in ts])
+def test_only_what_failed_or_was_skipped_is_ever_opened_again(before: Phase, to: Phase) -> None:
+    assert before in (Phase.FAILED, Phase.SKIPPED)
+    assert to not in LEGAL[before]
 
 
 def test_fold_refuses_gaps() -> None:

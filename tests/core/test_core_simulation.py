@@ -45,10 +45,13 @@ def test_the_same_result_with_and_without_faults(block: int) -> None:
         except Exception as exc:
             raise AssertionError(f"seed {seed}") from exc
         assert disturbed.result() == undisturbed.result(), f"seed {seed}"
+        assert disturbed.effects() == undisturbed.effects(), f"seed {seed}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", ["no attempt check", "no fence", "no dedupe", "stale"])
+@pytest.mark.parametrize(
+    "bug", ["no attempt check", "no fence", "no dedupe", "stale", "no ledger", "undo twice"]
+)
 def test_seeded_defects_are_found(bug: str) -> None:
     """`stale`: nothing to write was decided on a stale run, and the message counted as dealt with."""
     for seed in range(400):
@@ -84,3 +87,4 @@ def test_drawn_calm_plans_end_the_same(plan: Plan, seed: int) -> None:
     disturbed = Simulation(seed, plan=plan, calm=True).go()
     undisturbed = Simulation(seed + 1, plan=plan, calm=True, faults=False).go()
     assert disturbed.result() == undisturbed.result()
+    assert disturbed.effects() == undisturbed.effects()

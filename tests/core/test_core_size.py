@@ -8,35 +8,68 @@ from typing import Any
 
 import pytest
 
-from consort_orchestrator.core import Candidate, Run, Said, World, decide
-from consort_shared.entries import Granted
-from consort_shared.messages import Done, Output, Report, Submit
+from consort_orchestrator.core import Candidate, Run, Said, World, decide, fold, portrait
+from consort_shared.entries import Entry, Granted
+from consort_shared.messages import (
+    Cancel,
+    Done,
+    Failed,
+    Heed,
+    Outcome,
+    Output,
+    Pause,
+    Report,
+    Resume,
+    Retry,
+    Submit,
+)
 from consort_shared.plan.model import Plan
 from consort_shared.values import Json, digest
 
+OUTPUT = Output(value={"x": 1}, digest=digest({"x": 1}))
+DONE = Done(output=OUTPUT)
 PATIENCE = 12.0
-"""Seconds for a whole large run on a busy machine; a quiet one takes a tenth. Quadratic work takes minutes."""
+"""Seconds of work for a whole large run on a slow machine; a fast one takes a tenth. Quadratic work takes minutes."""
+
+
+class Large:
+    """A large run: tasks are reported first in, first out; its history is kept to be folded."""
+
+    def __init__(self, steps: dict[str, Any], **inputs: Json) -> None:
+        names: dict[str, Any] = {name: {} for name in inputs}
+        self.run = Run("0" * 32)
+        self.world = World(1.0, "abc", lambda skill: [Candidate("ann", 4)])
+        self.at_work: deque[str] = deque()
+        self.log: list[tuple[Entry, str]] = []
+        plan = Plan.model_validate({"name": "large", "steps": steps, "inputs": names})
+        self.tell(Said("client.me", Submit(plan=plan, inputs=inputs)))
+
+    def tell(self, said: Said) -> None:
+        run = self.run
+        facts = decide(run, [said], self.world).facts
+        entry = Entry(run=run.id, n=run.n + 1, at=1.0, writer="o", prev=run.chain, facts=facts)
+        run.n, run.chain = entry.n, str(entry.n)
+        self.log.append((entry, run.chain))
+        self.at_work.extend(fact.task for fact in facts if isinstance(fact, Granted))
+        assert run.next_due is not None or run.finished is not None or run.paused is not None
+
+    def report(self, outcome: Outcome = DONE) -> None:
+        self.tell(Said("agent.ann", Report(task=self.at_work.popleft(), instance="i", outcome=outcome)))
+
+    def finish(self) -> str:
+        """Carry out all that is left; how it ended, also according to the history."""
+        while self.run.finished is None:
+            self.report()
+        folded = fold(Run(self.run.id), self.log)
+        assert portrait(folded) == portrait(self.run)
+        return self.run.finished.state
 
 
 def ran(steps: dict[str, Any], **inputs: Json) -> float:
-    """Seconds for a run from submission to end, first in first out."""
-    names: dict[str, Any] = {name: {} for name in inputs}
-    plan = Plan.model_validate({"name": "large", "steps": steps, "inputs": names})
-    run, world = Run("0" * 32), World(1.0, "abc", lambda skill: [Candidate("ann", 4)])
-    output = Output(value={"x": 1}, digest=digest({"x": 1}))
-    at_work: deque[str] = deque()
-    begun = time.perf_counter()
-    said = Said("client.me", Submit(plan=plan, inputs=inputs))
-    while run.finished is None:
-        facts = decide(run, [said], world).facts
-        run.n += 1
-        at_work.extend(fact.task for fact in facts if isinstance(fact, Granted))
-        assert run.next_due is not None or run.finished is not None
-        if at_work:
-            report = Report(task=at_work.popleft(), instance="i", outcome=Done(output=output))
-            said = Said("agent.ann", report)
-    assert run.finished.state == "completed", run.finished.why
-    return time.perf_counter() - begun
+    """Seconds of work for a run from submission to end, and for folding its history."""
+    begun = time.process_time()
+    assert Large(steps, **inputs).finish() == "completed"
+    return time.process_time() - begun
 
 
 @pytest.mark.slow
@@ -76,3 +109,50 @@ def test_10000_items_of_which_many_at_once() -> None:
     }
     last = {"skill": "s.z", "needs": ["e"], "with": {"all": "${{ steps.e.output }}"}}
     assert ran({"e": step, "z": last}, xs=list(range(10_000))) < PATIENCE
+
+
+@pytest.mark.slow
+def test_5000_items_a_few_at_a_time() -> None:
+    step = {"skill": "s.a", "for_each": {"items": "${{ inputs.xs }}"}, "with": {"x": "${{ item }}"}}
+    assert ran({"e": step}, xs=list(range(5000))) < PATIENCE
+
+
+EACH = {
+    "skill": "s.a",
+    "for_each": {"items": "${{ inputs.xs }}", "in_flight": 5000},
+    "retry": {"attempts": 1},
+    "undo": {"skill": "s.back", "with": {"x": "${{ item }}"}},
+}
+
+
+@pytest.mark.slow
+def test_5000_items_called_off_and_undone() -> None:
+    """Half of them are done and undone, the others are called off."""
+    begun = time.process_time()
+    large = Large({"e": EACH}, xs=list(range(5000)))
+    for _ in range(2500):
+        large.report()
+    large.tell(Said("client.me", Cancel()))
+    for task in list(large.at_work):
+        large.tell(Said("agent.ann", Heed(task=task, instance="i", order="stop", how="dropped")))
+        large.at_work.popleft()
+    assert large.finish() == "cancelled"
+    assert large.run.finished is not None
+    assert large.run.finished.why.endswith("2500 steps undone")
+    assert time.process_time() - begun < PATIENCE
+
+
+@pytest.mark.slow
+def test_5000_items_of_which_many_fail_in_a_pause_and_are_tried_again() -> None:
+    begun = time.process_time()
+    each = {"items": "${{ inputs.xs }}", "in_flight": 3000}
+    large = Large({"e": {"skill": "s.a", "retry": {"attempts": 1}, "for_each": each}}, xs=list(range(5000)))
+    large.tell(Said("client.me", Pause()))
+    for number in range(2999):
+        large.report(Failed(kind="k", message="m") if number % 2 else DONE)
+    large.tell(Said("client.me", Retry()))
+    assert len(large.at_work) == 1
+    large.tell(Said("client.me", Resume()))
+    assert len(large.at_work) == 3000
+    assert large.finish() == "completed"
+    assert time.process_time() - begun < PATIENCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from driving import CLIENT, Driver, inline
+from driving import Driver, inline
 
 from consort_orchestrator.core import Candidate, Phase, Said
 from consort_shared.entries import (
@@ -20,7 +20,7 @@ from consort_shared.entries import (
     Skipped,
     Waiting,
 )
-from consort_shared.messages import Cancel, Done, Failed, Progress, Report, Wake
+from consort_shared.messages import Done, Failed, Progress, Report, Wake
 
 ONE: dict[str, Any] = {"a": {"skill": "s.a"}}
 
@@ -146,7 +146,7 @@ def test_time_is_up_at_the_deadline() -> None:
     driver.wait(0.1)
     (failure,) = driver.facts(Failure)
     assert failure.kind == "timeout"
-    assert driver.last.stopped == [("ann", first)]
+    assert driver.stopped == [("ann", first)]
     driver.wait(1)
     assert driver.at_work == ["a"]
 
@@ -289,20 +289,6 @@ def test_milestones_are_kept_once() -> None:
     assert driver.tell(half, "agent.ann") == ()
     driver.done("a")
     assert driver.tell(half, "agent.ann") == ()
-
-
-def test_cancel_stops_what_is_at_work_and_nothing_follows() -> None:
-    driver = Driver().start({**ONE, "b": {"skill": "s.b", "needs": ["a"]}, "c": {"skill": "s.c"}})
-    tasks = [driver.node("a").task, driver.node("c").task]
-    driver.done("c")
-    late = Report(task=tasks[0], instance="i", outcome=Done(output=inline(1)))
-    driver.say(Said(CLIENT, Cancel(why="enough")), Said("agent.ann", late))
-    assert driver.outcome == ("cancelled", None, "enough")
-    assert driver.last.stopped == [("ann", tasks[0])]
-    assert driver.phase("b") is Phase.CANCELLED
-    assert driver.tell(Cancel()) == ()
-    assert driver.wait(10_000) == ()
-    assert driver.run.next_due is None
 
 
 # --- for_each

@@ -6,8 +6,8 @@ from typing import Any
 
 from driving import CLIENT, Driver, make_plan
 
-from consort_orchestrator.core import Foreign, Phase, Said, Unreadable
-from consort_shared.entries import Finished, Granted, Refused, Submitted
+from consort_orchestrator.core import Foreign, Forged, Phase, Said, Unreadable
+from consort_shared.entries import Ending, Granted, Refused, Submitted
 from consort_shared.messages import Cancel, Submit, Wake
 from consort_shared.plan.model import Plan
 
@@ -122,13 +122,14 @@ def test_a_strangers_message_is_recorded_once() -> None:
     foreign = Foreign(77, "no orchestrator wrote it")
     (refused,) = driver.tell(foreign, "log")
     assert isinstance(refused, Refused)
-    assert (refused.what, refused.seq) == ("log", 77)
+    assert (refused.what, refused.stream, refused.seq) == ("log", "LOG", 77)
     assert driver.tell(foreign, "log") == ()
 
 
-def test_a_strangers_message_cannot_keep_a_run_from_beginning() -> None:
+def test_a_strangers_message_makes_no_run_and_keeps_none_from_beginning() -> None:
     driver = Driver()
-    driver.tell(Foreign(77, "no orchestrator wrote it"), "log")
+    assert driver.tell(Foreign(77, "no orchestrator wrote it"), "log") == ()
+    assert driver.tell(Forged(5, "no code"), "agent.ann") == ()
     driver.submit(PLAN, x=3)
     assert driver.at_work == ["a"]
 
@@ -138,15 +139,29 @@ def test_a_strangers_message_in_the_last_decision_hides_no_stop() -> None:
     driver.submit(PLAN, x=3)
     task = driver.node("a").task
     facts = driver.say(Said(CLIENT, Cancel()), Said("log", Foreign(78, "foreign")))
-    assert [type(fact) for fact in facts] == [Finished, Refused]
-    assert driver.last.stopped == [("ann", task)]
+    assert [type(fact) for fact in facts] == [Ending, Refused]
+    assert driver.stopped == [("ann", task)]
+
+
+def test_forged_messages_are_recorded_once_each_and_no_more_than_some() -> None:
+    driver = Driver()
+    driver.submit(PLAN, x=3)
+    (refused,) = driver.tell(Forged(5, "no code"), "agent.ann")
+    assert isinstance(refused, Refused)
+    assert (refused.what, refused.stream, refused.seq, refused.sender) == ("forged", "INBOX", 5, "agent.ann")
+    assert driver.tell(Forged(5, "no code"), "agent.ann") == ()
+    kept = [driver.tell(Forged(seq, "no code"), "agent.ann") for seq in range(6, 40)]
+    assert sum(map(len, kept)) == 15
+    driver.done("a")
+    assert driver.tell(Forged(50, "no code"), "agent.ann") == ()
+    assert driver.tell(Foreign(5, "no orchestrator wrote it"), "log") != ()
 
 
 def test_several_messages_are_one_decision() -> None:
     driver = Driver()
     facts = driver.say(
-        Said("log", Foreign(1, "foreign")),
         Said(CLIENT, Submit(plan=PLAN, inputs={"x": 1})),
+        Said("log", Foreign(1, "foreign")),
         Said(CLIENT, Cancel()),
     )
-    assert [type(fact) for fact in facts] == [Refused, Submitted, Granted, Finished]
+    assert [type(fact) for fact in facts] == [Submitted, Granted, Refused, Ending]

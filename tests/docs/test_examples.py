@@ -25,6 +25,7 @@ import yaml
 from consort_agents import Agent
 from consort_agents.process import find_agent
 from consort_orchestrator.cli import cli
+from consort_orchestrator.cli.groups import WithUsual
 from consort_orchestrator.cli.offers import installed, skills_of
 from consort_shared.plan.source import load_checked
 
@@ -89,10 +90,13 @@ def parse(words: list[str], *, whole: bool) -> None:
     command: click.Command = cli
     context = click.Context(cli, info_name="consort")
     while isinstance(command, click.Group):
+        if isinstance(command, WithUsual) and not {"--help", *command.commands}.intersection(words[:1]):
+            words = [command.usual, *words]
         options, rest, _ = command.make_parser(context).parse_args(list(words))
         del options
         if not rest:
-            assert not whole or "--help" in words, f"{context.command_path} wants a command"
+            alone = command.invoke_without_command or "--help" in words
+            assert alone or not whole, f"{context.command_path} wants a command"
             return
         found = command.get_command(context, rest[0])
         assert found is not None, f"there is no command {context.command_path} {rest[0]}"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consort_shared.errors import PlanError
-from consort_shared.plan import ForEach, Plan, PlanBuilder, Ref, Repeat, Retry, SkillInfo, expr, loads
-from consort_shared.plan.build import index, item, iteration, previous
+from consort_shared.plan import ForEach, Plan, PlanBuilder, Ref, Repeat, Retry, SkillInfo, Undo, expr, loads
+from consort_shared.plan.build import index, item, iteration, output, previous
 
 YAML = """
 name: market
@@ -103,6 +103,24 @@ def test_needs_are_inferred_once_and_in_order() -> None:
     assert made.steps["d"].needs == ("a", "b")
     assert made.steps["d"].for_each == ForEach(items="${{ steps.a.output }}")
     assert made.steps["e"].for_each == ForEach(items=[1, 2])
+
+
+def test_what_undoes_a_step_and_the_runs_time() -> None:
+    plan = PlanBuilder("x", timeout="1h")
+    a = plan.step("a", "s", undo="s.back")
+    plan.step(
+        "b", "s", undo={"skill": "s.back", "with": {"id": output["id"], "of": a.output}, "timeout": "5m"}
+    )
+    plan.step("c", "s", undo=Undo(skill="s.back", with_={"x": 1}))
+    made = plan.build()
+    assert made.timeout == 3600
+    assert made.steps["a"].undo == Undo(skill="s.back")
+    assert made.steps["b"].needs == ("a",)
+    undo = made.steps["b"].undo
+    assert undo is not None
+    assert undo.with_ == {"id": "${{ output.id }}", "of": "${{ steps.a.output }}"}
+    assert undo.timeout == 300
+    assert made.steps["c"].undo == Undo(skill="s.back", with_={"x": 1})
 
 
 def test_faults_are_told_as_for_a_file() -> None:

@@ -69,7 +69,12 @@ GOOD = """
           judge: {skill: a.b, needs: [draft], key: steps.draft.output.id, with: {t: "${{ steps.draft.output }}"}}
       again:
         {skill: a.b, needs: [polish], repeat: {until: "output.ok", max: 2}, with: {p: "${{ previous.output.x }}"}}
-      many: {skill: a.b, for_each: {items: [1, "${{ inputs.n }}"]}, key: "k-${{ item }}", join: all}
+      many:
+        skill: a.b
+        for_each: {items: [1, "${{ inputs.n }}"]}
+        key: "k-${{ item }}"
+        join: all
+        undo: {skill: a.b, with: {got: "${{ output[0].x }}", was: "${{ item }} of ${{ output }}"}, retry: {wait: 2s}}
     output: {text: "${{ steps.polish.output.draft.text }}", n: "${{ size(steps.many.output) }}"}
 """
 
@@ -98,6 +103,27 @@ def test_a_good_plan_has_none() -> None:
         (
             "steps:\n  gather: {skill: a.b}\n  b:\n    skill: a.b\n    needs:\n      - gathr\n",
             ["line 7, steps.b.needs[0]: there is no step `gathr`; did you mean `gather`?"],
+        ),
+        (
+            "timeout: 0\nsteps: {a: {skill: a.b}}",
+            ["line 2, timeout: must be more than 0; leave it out for a run without a limit"],
+        ),
+        (
+            """
+            steps:
+              a: {skill: a.b}
+              b:
+                skill: a.b
+                undo: {skill: a.b, with: {x: "${{ steps.a.output }}", y: "${{ item }}", z: "${{ steps.b.output }}"}}
+              c: {skill: a.b, with: {x: "${{ output.y }}"}}
+            """,
+            [
+                "line 7, steps.b.undo.with.x: `b` does not need `a`; add `a` to steps.b.needs",
+                "line 7, steps.b.undo.with.y: `item` is known only in and below a `for_each`",
+                "line 7, steps.b.undo.with.z: what undoes `b` knows its output as `output`",
+                "line 8, steps.c.with.x: `output` alone is known only in the `until` of a repeated task and in an "
+                "`undo`; write steps.<name>.output",
+            ],
         ),
         (
             "steps: {a: {skill: a.b, needs: [zzzz]}, b: {skill: a.b}}",
@@ -203,8 +229,8 @@ def test_a_good_plan_has_none() -> None:
             [
                 "line 2, steps.a.repeat.until: a repeated block has no `output` in its `until`; "
                 "write steps.<name>.output of a step in it",
-                "line 2, steps.a.steps.b.if: `output` alone is known only in the `until` of a repeated task; "
-                "write steps.<name>.output",
+                "line 2, steps.a.steps.b.if: `output` alone is known only in the `until` of a repeated task and in "
+                "an `undo`; write steps.<name>.output",
             ],
         ),
         (
@@ -278,6 +304,22 @@ def test_faults(text: str, expected: list[str]) -> None:
             ["steps.s.with.tags[1]: input `tags[1]` of skill `research.gather` is an integer, must be text"],
         ),
         ("{skill: remote, with: {x: 1}}", []),
+        (
+            "{skill: a.b, undo: {skill: research.gathr}}",
+            [
+                "steps.s.undo.skill: no agent offers `research.gathr`; did you mean `research.gather`? On offer: "
+                "`a.b`, `broken`, `remote`, `research.gather`"
+            ],
+        ),
+        (
+            "{skill: research.gather, with: {question: x}, undo: {skill: research.gather, "
+            "with: {question: '${{ output.fact }}', dept: 3}}}",
+            [
+                "steps.s.undo.with.question: the output of `s` (skill `research.gather`): there is no field `fact`; "
+                "did you mean `facts`?",
+                "steps.s.undo.with.dept: skill `research.gather` has no input `dept`; did you mean `depth`?",
+            ],
+        ),
         ("{skill: broken, with: {x: 1}}", []),
         (
             "{skill: a.b, needs: [g], with: {x: '${{ steps.g.output.fact }}', "

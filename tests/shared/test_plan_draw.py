@@ -14,9 +14,10 @@ PLAN = loads(
     """
 name: market
 goal: What about <this> & that?
+timeout: 1h
 inputs: {question: {type: string}, depth: {type: integer, default: 3}}
 steps:
-  gather: {skill: research.gather, timeout: 5m, retry: {attempts: 1}}
+  gather: {skill: research.gather, timeout: 5m, retry: {attempts: 1}, undo: {skill: research.forget}}
   prices: {skill: research.prices, if: "${{ inputs.depth > 2 }}"}
   rivals:
     needs: [gather]
@@ -43,8 +44,9 @@ def test_text() -> None:
         "market (version 1)\n"
         "What about <this> & that?\n"
         "inputs: question (text), depth (an integer = 3)\n"
+        "within 1h\n"
         "\n"
-        "1 ┬─ gather  research.gather  [within 5m]  [1 attempt]\n"
+        "1 ┬─ gather  research.gather  [within 5m]  [undone by research.forget]  [1 attempt]\n"
         "  └─ prices  research.prices  [if inputs.depth > 2]\n"
         "2 ── rivals  block  [for each of steps.gather.output.rivals, 8 in flight, 1 may fail]  <- gather\n"
         "     1 ── profile  research.profile\n"

@@ -107,6 +107,15 @@ def step(text: str) -> list[str]:
             "{skill: s, retry: {tries: 2}}",
             "steps.a.retry.tries: unknown key `tries`; allowed here: `attempts`, `wait`, `factor`, `longest`",
         ),
+        (
+            "{skill: s, undo: {skil: t}}",
+            "steps.a.undo.skil: unknown key `skil`; did you mean `skill`? Allowed here: `skill`, `with`, `timeout`",
+        ),
+        ("{skill: s, undo: {with: {}}}", "steps.a.undo: `skill` is missing"),
+        ("{skill: s, undo: t}", "steps.a.undo: must be a mapping, is `t`"),
+        ("{skill: s, undo: {skill: t, timeout: soon}}", "steps.a.undo.timeout: must be a duration"),
+        ("{skill: s, undo: {skill: t, retry: {tries: 2}}}", "steps.a.undo.retry.tries: unknown key `tries`"),
+        ("{steps: {b: {skill: s}}, undo: {skill: t}}", "belong to a step with a `skill`, not to a block"),
         ("{skill: s, repeat: {until: x, max: 0}}", "steps.a.repeat.max: must be at least 1, is 0"),
         ("{skill: s, repeat: {until: x, max: 5000}}", "steps.a.repeat.max: must be at most 1000, is 5000"),
         ("{skill: s, repeat: {until: x, max: 2.5}}", "steps.a.repeat.max: must be a whole number, is 2.5"),
@@ -159,12 +168,19 @@ def test_what_the_model_refuses(text: str, expected: str) -> None:
     assert "pydantic" not in str(found)
 
 
+def test_the_time_of_a_plan() -> None:
+    assert loads("name: x\ntimeout: 90m\nsteps: {a: {skill: s}}").plan.timeout == 5400
+    assert loads("name: x\ntimeout: null\nsteps: {a: {skill: s}}").plan.timeout is None
+    (fault,) = told("name: x\ntimeout: soon\nsteps: {a: {skill: s}}")
+    assert fault.startswith("line 2, timeout: must be a duration such as `200ms`, `30s`")
+
+
 def test_the_top_of_a_plan() -> None:
     assert told("name: ''\nsteps: {}\ntasks: 1\n") == [
         "line 1, name: must not be empty",
         "line 2, steps: is empty; at least one is needed",
         "line 3, tasks: unknown key `tasks`; allowed here: `name`, `version`, `description`, `goal`, `inputs`, "
-        "`steps`, `output`",
+        "`timeout`, `steps`, `output`",
     ]
     assert told("version: 1.5\n") == [
         "line 1, plan: `name` is missing",
@@ -238,9 +254,9 @@ def test_json_has_lines_too(tmp_path: Path) -> None:
     assert loaded.lines[("steps", "gather")] > 1
     assert told('{"name": "x",\n "steps": {\n\t"a": {"skil": "s/\\u00e9", "e": 1e5}}}', "json") == [
         "line 3, steps.a.skil: unknown key `skil`; did you mean `skill`? Allowed here: `skill`, `steps`, `title`, "
-        "`needs`, `join`, `if`, `with`, `context`, `for_each`, `repeat`, `key`, `timeout`, `retry`",
+        "`needs`, `join`, `if`, `with`, `context`, `for_each`, `repeat`, `key`, `timeout`, `retry`, `undo`",
         "line 3, steps.a.e: unknown key `e`; allowed here: `skill`, `steps`, `title`, `needs`, `join`, `if`, `with`, "
-        "`context`, `for_each`, `repeat`, `key`, `timeout`, `retry`",
+        "`context`, `for_each`, `repeat`, `key`, `timeout`, `retry`, `undo`",
     ]
     assert told('{"name": "x",\n"name": "y", "steps": {"a": {"skill": "s"}}}', "json") == [
         "line 2, name: the key `name` is given twice, first on line 1"
@@ -264,7 +280,16 @@ def test_the_schema_takes_plans_as_files_write_them() -> None:
     assert made["$id"]
     validator = Draft202012Validator(made)
     validator.validate(yaml.safe_load(EXAMPLE))
-    for bad in ({"name": "x"}, {"name": "x", "steps": {"a": {"skill": "s", "timeout": "soon"}}}):
+    taken = {"skill": "t", "with": {"x": "${{ output }}"}, "timeout": "5m", "retry": {"attempts": 2}}
+    validator.validate({"name": "x", "timeout": "1h", "steps": {"a": {"skill": "s", "undo": taken}}})
+    validator.validate({"name": "x", "timeout": None, "steps": {"a": {"skill": "s"}}})
+    for bad in (
+        {"name": "x"},
+        {"name": "x", "steps": {"a": {"skill": "s", "timeout": "soon"}}},
+        {"name": "x", "timeout": "soon", "steps": {"a": {"skill": "s"}}},
+        {"name": "x", "steps": {"a": {"skill": "s", "undo": {"with": {}}}}},
+        {"name": "x", "steps": {"a": {"skill": "s", "undo": {"skill": "t", "timeout": "soon"}}}},
+    ):
         with pytest.raises(ValidationError):
             validator.validate(bad)
 

@@ -123,6 +123,18 @@ async def meet(count: int) -> str:
     return "met"
 
 
+@worker.skill("effect.once")
+async def effect_once(name: str, ctx: Context) -> str:
+    """Does something in the world outside that must not be done twice."""
+
+    def pay() -> str:
+        mark(f"effect-{name}", ctx.effect_id(name))
+        return name
+
+    paid: str = await ctx.once(name, pay)
+    return paid
+
+
 @odd.skill("raise")
 def raises() -> str:
     mark("raise")

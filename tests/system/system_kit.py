@@ -41,6 +41,16 @@ class Child:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
 
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
 
 @dataclass
 class System:
@@ -68,23 +78,38 @@ class System:
             embedded.credentials_for(self.folder, role, name).save(path)
         return str(path)
 
-    def orchestrator(self, name: str = "main") -> Child:
+    def orchestrator(self, name: str = "main", *, env: dict[str, str] | None = None, shim: str = "") -> Child:
+        """An orchestrator; `shim` is Python that its process runs first."""
         arguments = ["consort_orchestrator.cli", "orchestrator", "start", "--name", name]
-        return self._start(f"orchestrator-{name}", [*arguments, "--creds", self.creds("orchestrator", name)])
+        arguments += ["--creds", self.creds("orchestrator", name)]
+        return self._start(f"orchestrator-{name}", arguments, env, shim)
 
-    def agent(self, name: str, module: str | None = "cast.py", *, slots: int | None = None) -> Child:
-        """An agent of the cast, or without a module an installed one."""
+    def agent(
+        self,
+        name: str,
+        module: str | None = "cast.py",
+        *,
+        slots: int | None = None,
+        env: dict[str, str] | None = None,
+        shim: str = "",
+    ) -> Child:
+        """An agent of the cast, or without a module an installed one; `shim` is Python that its process runs first."""
         more = ["--slots", str(slots)] if slots else []
         which = f"{HERE / module}:{name}" if module else name
         arguments = ["consort_agents", which, "--creds", self.creds("agent", name), *more]
-        return self._start(f"agent-{name}", arguments)
+        return self._start(f"agent-{name}", arguments, env, shim)
 
-    def _start(self, name: str, arguments: list[str]) -> Child:
+    def _start(self, name: str, arguments: list[str], env: dict[str, str] | None, shim: str) -> Child:
         log = self.folder / f"{name}-{len(self.children)}.log"
         environment = {**os.environ, "CONSORT_SERVER": self.url, "MARKS": str(self.marks), "NO_COLOR": "1"}
+        environment |= env or {}
+        command = ["-m", *arguments]
+        if shim:
+            run = f"import runpy, sys; sys.argv = sys.argv[1:]; {shim}; runpy.run_module(sys.argv[0], None, '__main__')"
+            command = ["-c", run, *arguments]
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, *command],
                 env=environment,
                 stdout=out,
                 stderr=out,
@@ -96,6 +121,9 @@ class System:
 
     async def run(self, plan: dict[str, object], inputs: dict[str, object] | None = None) -> str:
         return await self.client.submit(Plan.model_validate({"name": "test", **plan}), inputs or {})
+
+    async def run_as(self, run: str, plan: dict[str, object]) -> str:
+        return await self.client.submit(Plan.model_validate({"name": "test", **plan}), {}, run=run)
 
     async def facts(self, run: str) -> list[Fact]:
         return [fact for logged in await self.client.entries(run) for fact in logged.entry.facts]
@@ -128,7 +156,8 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
             yield there
         finally:
             for child in there.children:
-                if child.process.poll() is None:
+                if child.running:
+                    child.thaw()
                     child.process.kill()
                     child.process.wait(10)
             embedded.stop(folder)

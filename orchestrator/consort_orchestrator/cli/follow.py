@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from consort_bus.client import LiveProgress, Logged
+from consort_bus.standing import UNDO, Standing
 from consort_orchestrator.cli.wording import counted, one_line, share, span
 from consort_orchestrator.core import Node, Phase, Role, Run, fold
 from consort_orchestrator.core.state import child_path
@@ -21,10 +22,13 @@ from consort_shared.entries import (
     Failure,
     Finished,
     Granted,
+    Heeded,
     Noted,
     Opened,
+    Reopened,
     Shared,
     Skipped,
+    Submitted,
     Waiting,
 )
 
@@ -69,10 +73,15 @@ class Picture:
     """Everything that is shown of one run. `take` each entry in order, `hear` what comes in between."""
 
     run: Run
+    standing: Standing = field(default_factory=Standing)
     traces: dict[str, Traces] = field(default_factory=dict)
     shares: dict[str, Share] = field(default_factory=dict)
     ended: float | None = None
     last: float = 0.0
+    paused_agents: dict[str | None, str] = field(default_factory=dict)
+    """agents that are paused, or with None all, and by whom: no entry of the run tells"""
+    held_back: dict[str, str] = field(default_factory=dict)
+    """by skill: a paused agent that offers it"""
 
     @classmethod
     def of(cls, run_id: str) -> Picture:
@@ -81,6 +90,7 @@ class Picture:
     def take(self, logged: Logged) -> None:
         """The next entry. Raises IllegalMove and ValueError for a log that makes no sense."""
         fold(self.run, [(logged.entry, logged.digest)])
+        self.standing.take(logged.entry.facts)
         self.last = logged.entry.at
         for fact in logged.entry.facts:
             self._trace(fact, logged.entry.at)
@@ -100,6 +110,7 @@ class Picture:
             case Granted() | Opened() | Waiting():
                 traces = self._of(fact.path)
                 traces.began = at if traces.began is None else traces.began
+                traces.ended = None
             case Accepted():
                 self._of(fact.path).ended = at
                 done = self.shares.setdefault(fact.agent, Share())
@@ -115,22 +126,31 @@ class Picture:
                 traces = self._of(fact.path)
                 traces.said = one_line(fact.text) + share(fact.done, fact.total)
                 traces.said_for = fact.task
+            case Heeded():
+                if fact.order == "stop":
+                    self._of(fact.path).ended = at
+            case Reopened():
+                self._reopen(fact.path)
+            case Submitted():
+                self.ended = None
             case Finished():
                 self.ended = at
             case _:
                 pass  # says nothing about one step's times or texts
 
+    def _reopen(self, path: str) -> None:
+        """A step that had ended goes on, and with it all that it is inside of."""
+        self.ended = None
+        for known, traces in self.traces.items():
+            if path == known or path.startswith((f"{known}.", f"{known}[")):
+                traces.ended = None
+
     # --- the whole run
 
     @property
     def state(self) -> str:
-        """`unknown`, `running`, `waiting`, `completed`, `failed` or `cancelled`."""
-        if self.run.finished is not None:
-            return self.run.finished.state
-        if self.run.n == 0:
-            return "unknown"
-        at_work = any(node.phase in (Phase.GRANTED, Phase.BACKOFF) for node in self.run.nodes.values())
-        return "waiting" if self.run.waiting and not at_work else "running"
+        """`unknown`, or one of `consort_bus.standing.STATES`."""
+        return self.standing.state if self.run.n else "unknown"
 
     @property
     def name(self) -> str:
@@ -141,16 +161,23 @@ class Picture:
         return (now if self.ended is None else self.ended) - self.run.submitted_at
 
     def tally(self) -> dict[Phase, int]:
-        """How many tasks stand where; blocks and loops are not counted, only what agents do."""
+        """How many tasks stand where; blocks and loops are not counted, nor what undoes a step."""
         found: dict[Phase, int] = {}
         for node in self.run.nodes.values():
-            if node.role is Role.TASK and node.path:
+            if node.role is Role.TASK and node.path and not node.path.endswith(UNDO):
                 found[node.phase] = found.get(node.phase, 0) + 1
         return found
 
+    def undone(self) -> list[str]:
+        """The steps that were undone, in the order in which that began."""
+        return [node.path.removesuffix(UNDO) for node in self._undoing() if node.phase is Phase.DONE]
+
+    def _undoing(self) -> list[Node]:
+        return [self.run.nodes[path] for path in self.run.undone if path in self.run.nodes]
+
     def missing(self) -> list[str]:
-        """The skills that the run waits for."""
-        return sorted(set(self.run.waiting.values()))
+        """The skills that the run waits for, and no agent is there that offers them, not even a paused one."""
+        return sorted(set(self.run.waiting.values()) - self.held_back.keys())
 
     # --- rows
 
@@ -161,7 +188,10 @@ class Picture:
         a loop shows its current iteration, a `for_each` the items at work and those that failed.
         """
         root = self.run.nodes.get("")
-        return [] if root is None else list(self._children(root, 0, now, brief))
+        if root is None:
+            return []
+        undoing = [self._row(node, 0, now) for node in self._undoing()]
+        return [*self._children(root, 0, now, brief), *undoing]
 
     def _children(self, node: Node, depth: int, now: float, brief: bool) -> Iterator[Row]:
         for child in self._below(node):
@@ -208,16 +238,23 @@ class Picture:
     def _text(self, node: Node, traces: Traces, now: float) -> str:
         match node.phase:
             case Phase.PENDING:
-                return self._needs(node)
+                return self._needs(node) or self._when_resumed()
             case Phase.WAITING:
-                return f"waits for an agent that offers {self.run.waiting.get(node.path, '?')}"
+                return self._awaits(self.run.waiting.get(node.path, "?"))
+            case Phase.ASKING:
+                return self._asks(node)
+            case Phase.STOPPING:
+                return f"is called off; {node.agent} has yet to say that it has stopped"
             case Phase.HELD:
                 source = next((path for path, held in self.run.held.items() if node.path in held), "another")
                 return f"waits for {source}, which has the same key"
             case Phase.BACKOFF:
                 due = self.run.due.get(node.path, now)
-                return f"again in {span(max(due - now, 0))} after {one_line(node.trouble)}"
+                when = self._when_resumed() or f"again in {span(max(due - now, 0))}"
+                return f"{when} after {one_line(node.trouble)}" if node.trouble else when
             case Phase.GRANTED:
+                if pause := self._paused_agent(node.agent):
+                    return pause
                 if traces.said_for == node.task and traces.said:
                     return traces.said
                 return f"attempt {node.attempts} after {one_line(node.trouble)}" if node.trouble else ""
@@ -228,6 +265,30 @@ class Picture:
                 return one_line(node.why) or counted_inside
             case _:
                 return one_line(node.why)
+
+    def _awaits(self, skill: str) -> str:
+        agent = self.held_back.get(skill)
+        if agent is not None and (pause := self._paused_agent(agent)):
+            return f"waits for {skill}: {pause}"
+        return f"waits for an agent that offers {skill}"
+
+    def _asks(self, node: Node) -> str:
+        """What a person has to answer, and how."""
+        keys = self.standing.doubts.get(node.path, {})
+        where = f"consort effects resolve {self.run.id[:12]} {node.path}"
+        asked = [f"did {key} happen? {where} {key} --done or --redo" for key in keys]
+        return "; ".join(asked) or "waits for a person"
+
+    def _when_resumed(self) -> str:
+        paused = self.standing.paused
+        return f"starts when the run is resumed: consort resume {self.run.id[:12]}" if paused else ""
+
+    def _paused_agent(self, agent: str) -> str:
+        by = self.paused_agents.get(agent, self.paused_agents.get(None))
+        if by is None:
+            return ""
+        command = f"--agent {agent}" if agent in self.paused_agents else "--all"
+        return f"{agent} is paused by {by}: consort resume {command}"
 
     def _needs(self, node: Node) -> str:
         if node.spec is None or not node.spec.step.needs:
@@ -260,6 +321,8 @@ class Picture:
 
 
 def _label(node: Node) -> str:
+    if node.path.endswith(UNDO):
+        return f"undo {node.path.removesuffix(UNDO)}"
     if node.index < 0:
         return node.path.rpartition(".")[2]
     return f"[{node.index}]"

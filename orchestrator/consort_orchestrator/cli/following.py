@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -20,10 +20,12 @@ from rich.live import Live as RichLive
 
 from consort_bus.client import Client, LiveProgress, Logged
 from consort_bus.errors import BusError
+from consort_bus.operator import Operator
 from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.live import drawn
 from consort_orchestrator.cli.options import Printer, as_json, terminal
 from consort_orchestrator.cli.wording import event_lines
+from consort_shared.card import Presence
 
 NOBODY = "nobody has taken up the run yet: no orchestrator seems to be at work (`consort up` starts one)"
 PATIENCE = 1.5
@@ -196,10 +198,27 @@ async def _hint(client: Client, picture: Picture, view: View, patience: float) -
         await asyncio.sleep(LOOK_AGAIN)
 
 
+async def look_for_pauses(client: Client, picture: Picture, present: Sequence[Presence]) -> None:
+    """Note which agents are paused, and what those that are there would offer. Raises nothing of the bus's."""
+    try:
+        paused = {pause.agent: pause.mark.by for pause in await Operator.of(client).paused()}
+    except BusError:
+        return
+    picture.paused_agents = paused
+    picture.held_back = {
+        skill.name: presence.card.name
+        for presence in present
+        if presence.card.name in paused or None in paused
+        for skill in presence.card.skills
+    }
+
+
 async def _gone(client: Client, picture: Picture) -> set[str]:
     try:
-        live = {presence.card.name for presence in await client.agents()}
+        present = await client.agents()
     except BusError:
         return set()
+    await look_for_pauses(client, picture, present)
+    live = {presence.card.name for presence in present}
     gone = {agent for _, agent in picture.absent(live)}
     return {f"{agent} has tasks of this run, but no process of it is there now" for agent in gone}

@@ -29,6 +29,17 @@ def inputs_of(plan: Plan, pairs: Sequence[str], file: Path | None) -> dict[str, 
     return check_inputs(plan, given)
 
 
+def values_of(pairs: Sequence[str], file: Path | None) -> dict[str, Json]:
+    """Named values that no plan declares: JSON is read, and what is none is text. Raises InvalidInput."""
+    given: dict[str, Json] = {} if file is None else _from_file(file)
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise InvalidInput(f"--input {pair!r}: write NAME=VALUE")
+        given[name.strip()] = _value(text, "any")
+    return given
+
+
 def _value(text: str, kind: str) -> Json:
     """Text stays text where the plan wants text; elsewhere JSON is read, and what is none stays text."""
     if kind == "string":

@@ -22,6 +22,8 @@ SIGNS: dict[Phase, tuple[str, str, str]] = {
     Phase.WAITING: ("?", "?", "yellow"),
     Phase.GRANTED: ("●", "*", "cyan"),
     Phase.BACKOFF: ("↻", "~", "yellow"),
+    Phase.ASKING: ("!", "!", "yellow"),
+    Phase.STOPPING: ("◌", "o", "yellow"),
     Phase.OPEN: ("▸", ">", "cyan"),
     Phase.DONE: ("✓", "+", "green"),
     Phase.FAILED: ("✗", "x", "red"),
@@ -29,7 +31,20 @@ SIGNS: dict[Phase, tuple[str, str, str]] = {
     Phase.CANCELLED: ("-", "-", "dim"),
 }
 """The sign of each phase, the same where only ASCII can be shown, and its colour."""
+STATE_STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "red",
+    "waiting": "yellow",
+    "paused": "yellow",
+    "asking": "yellow",
+    "cancelling": "red",
+    "failing": "red",
+    "undoing": "red",
+    "unreadable": "red",
+}
 NOTES = 4
+_LOUD = {Phase.FAILED: "red", Phase.WAITING: "yellow", Phase.BACKOFF: "yellow", Phase.ASKING: "yellow"}
 _LABEL_LEAST, _LABEL_WIDTH = 22, 30
 _AGENT_LEAST, _AGENT_WIDTH = 10, 16
 _TIME_LEAST = 6
@@ -74,7 +89,7 @@ def _cells(row: Row, ascii_only: bool, words: bool) -> list[RenderableType]:
     quiet = style if style == "dim" else ""
     label = Text.assemble("  " * row.depth, (plain if ascii_only else sign, style), " ", (row.label, quiet))
     agent = f"{row.agent} #{row.attempt}" if row.attempt > 1 else row.agent
-    loud = {Phase.FAILED: "red", Phase.WAITING: "yellow", Phase.BACKOFF: "yellow"}.get(row.phase, "")
+    loud = _LOUD.get(row.phase, "")
     cells: list[RenderableType] = [
         label,
         Text(agent),
@@ -94,8 +109,8 @@ def fit(rows: Sequence[Row], height: int) -> list[Row | str]:
         {Phase.DONE, Phase.SKIPPED},
         {Phase.PENDING, Phase.CANCELLED},
         {Phase.HELD},
-        {Phase.GRANTED, Phase.OPEN},
-        {Phase.WAITING, Phase.BACKOFF, Phase.FAILED},
+        {Phase.GRANTED, Phase.OPEN, Phase.STOPPING},
+        {Phase.WAITING, Phase.BACKOFF, Phase.FAILED, Phase.ASKING},
     )
     left_out: set[int] = set()
     for phases in order:
@@ -138,9 +153,7 @@ def _gap(hidden: Sequence[Row]) -> str:
 
 def _header(picture: Picture, now: float) -> Text:
     tally = picture.tally()
-    style = {"completed": "green", "failed": "red", "cancelled": "red", "waiting": "yellow"}.get(
-        picture.state, "cyan"
-    )
+    style = STATE_STYLES.get(picture.state, "cyan")
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(picture.name or "run", style="bold")
     text.append(f"  {picture.run.id[:12]}  ", style="dim")
@@ -152,4 +165,6 @@ def _header(picture: Picture, now: float) -> Text:
     text.append(f"  {tally.get(Phase.DONE, 0)} of {counted(wanted, 'task')} done", style="dim")
     if failed := tally.get(Phase.FAILED, 0):
         text.append(f", {failed} failed", style="red")
+    if undone := picture.undone():
+        text.append(f", {len(undone)} undone", style="red")
     return text

@@ -25,6 +25,8 @@ from consort_shared.ids import is_run_id
 
 T = TypeVar("T")
 _LAST = "last"
+PATIENCE = 5.0
+"""Seconds for which a bus is waited for that may just be starting."""
 CLIENT = "me"
 """The name under which a person at this machine hands in runs."""
 
@@ -59,18 +61,28 @@ def creds_wanted(place: Place, whose: str) -> InvalidInput:
 
 
 @asynccontextmanager
-async def local_bus(folder: Path, *, set_up: bool = True) -> AsyncIterator[Embedded]:
-    """The bus of a folder while the block lasts, with all that must exist on it. Raises BusError."""
-    async with embedded.running(folder) as server:
+async def local_bus(
+    folder: Path, *, set_up: bool = True, nodes: int | None = None
+) -> AsyncIterator[Embedded]:
+    """The bus of a folder while the block lasts, with all that must exist on it. Raises BusError.
+
+    `nodes` is for a bus that is new in the folder; otherwise it has those that it had.
+    """
+    async with embedded.running(folder, nodes=nodes) as server:
         if set_up:
             await set_up_bus(server.url, embedded.credentials_for(folder, "provisioner", "setup"))
         yield server
 
 
-async def set_up_bus(url: str, provisioner: Credentials, replicas: int = 1) -> list[topology.Change]:
-    """Make what must exist on a bus. Raises BusError."""
-    async with open_bus(url, provisioner) as bus:
-        return await topology.ensure(bus, replicas)
+async def set_up_bus(
+    url: str,
+    provisioner: Credentials,
+    replicas: int | None = None,
+    limits: topology.Limits = topology.Limits(),  # noqa: B008 - it is frozen
+) -> list[topology.Change]:
+    """Make what must exist on a bus. Without `replicas`, with as many copies as its servers are good for."""
+    async with open_bus(url, provisioner, patience=PATIENCE) as bus:
+        return await topology.ensure(bus, replicas, limits=limits)
 
 
 async def resolved(client: Client, place: Place, text: str) -> str:

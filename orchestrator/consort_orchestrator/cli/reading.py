@@ -11,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from consort_bus.client import RunSummary
+from consort_bus.standing import ENDED_STATES
 from consort_orchestrator.cli import summary
 from consort_orchestrator.cli.follow import Picture, Row
+from consort_orchestrator.cli.following import look_for_pauses
 from consort_orchestrator.cli.inputs import check_reference
-from consort_orchestrator.cli.live import tree
+from consort_orchestrator.cli.live import STATE_STYLES, tree
 from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
 from consort_orchestrator.cli.wording import counted, moment, one_line, span, value_text
@@ -46,7 +48,7 @@ def runs(limit: int, place: Place, printer: Printer) -> None:
         printer.note("no run has been taken up here yet")
         return
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-    for heading, wide in (("run", 12), ("state", 9), ("plan", 12), ("submitted", 14), ("took", 6)):
+    for heading, wide in (("run", 12), ("state", 10), ("plan", 12), ("submitted", 14), ("took", 6)):
         table.add_column(heading, no_wrap=True, min_width=wide)
     table.add_column("why", overflow="ellipsis", no_wrap=True, style="dim", ratio=1)
     for one in found:
@@ -55,10 +57,8 @@ def runs(limit: int, place: Place, printer: Printer) -> None:
 
 
 def _run_cells(one: RunSummary) -> tuple[Text, ...]:
-    style = {"completed": "green", "failed": "red", "cancelled": "red", "waiting": "yellow"}.get(
-        one.state, "cyan"
-    )
-    ended = one.state in ("completed", "failed", "cancelled")
+    style = STATE_STYLES.get(one.state, "cyan")
+    ended = one.state in ENDED_STATES
     took = span((one.last if ended else time.time()) - one.submitted) if one.submitted else ""
     return (
         Text(one.run[:12]),
@@ -89,7 +89,10 @@ def show(run: str, place: Place, printer: Printer) -> None:
             picture = Picture.of(await resolved(client, place, run))
             for logged in await client.entries(picture.run.id):
                 picture.take(logged)
-            return picture, await client.agents()
+            present = await client.agents()
+            if picture.run.finished is None:
+                await look_for_pauses(client, picture, present)
+            return picture, present
 
     picture, present = run_to_end(read())
     live = {presence.card.name for presence in present}
@@ -111,7 +114,7 @@ def _show(picture: Picture, absent: list[tuple[str, str]]) -> None:
         "inputs": value_text(run.inputs, 200) if run.inputs else "",
         "state": picture.state
         + (f", {'took' if ended else 'since'} {span(picture.seconds(now))}" if run.submitted_at else ""),
-        "why": one_line(run.finished.why, 2000) if run.finished is not None else "",
+        "why": one_line(picture.standing.why, 2000),
         "tasks": summary.tally_text(picture),
         "entries": str(run.n),
     }
@@ -128,8 +131,10 @@ def _show(picture: Picture, absent: list[tuple[str, str]]) -> None:
     )
     for path, agent in absent:
         console.print(Text(f"{path} is given to {agent}, of which no process is there now", style="yellow"))
-    if picture.run.waiting:
-        console.print(Text(f"nobody offers {', '.join(picture.missing())}", style="yellow"))
+    if missing := picture.missing():
+        console.print(Text(f"nobody offers {', '.join(missing)}", style="yellow"))
+    if picture.standing.paused is not None and not ended:
+        console.print(Text(f"the run is paused: consort resume {run.id[:12]}", style="yellow"))
 
 
 def _run_data(picture: Picture, absent: list[tuple[str, str]]) -> dict[str, Any]:
@@ -142,8 +147,19 @@ def _run_data(picture: Picture, absent: list[tuple[str, str]]) -> dict[str, Any]
         "inputs": run.inputs,
         "submitted": run.submitted_at,
         "ended": picture.ended,
+        "paused": picture.standing.paused,
+        "questions": questions(picture),
         "steps": [_row_data(row, missing) for row in picture.rows(time.time())],
     }
+
+
+def questions(picture: Picture) -> list[dict[str, Any]]:
+    """What a person has to answer before the run goes on."""
+    return [
+        {"path": path, "key": key, "agent": doubt.agent, "task": doubt.task, "why": doubt.why}
+        for path, doubts in picture.standing.doubts.items()
+        for key, doubt in doubts.items()
+    ]
 
 
 def _row_data(row: Row, missing: dict[str, str]) -> dict[str, Any]:

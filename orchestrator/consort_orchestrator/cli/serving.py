@@ -1,26 +1,23 @@
-"""Single processes: an orchestrator, an agent, the bus; and the credentials they need."""
+"""Single processes: an orchestrator, an agent; and the credentials they need."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
-from consort_bus import embedded, topology
+from consort_bus import embedded
 from consort_bus.access import ROLES
-from consort_bus.connection import open_bus
-from consort_bus.credentials import Credentials
-from consort_bus.errors import BusUnreachable, BusUnsuitable
+from consort_bus.errors import BusUnreachable
 from consort_bus.keys import Authority
 from consort_orchestrator.cli.ending import DONE
 from consort_orchestrator.cli.offers import offers_required
-from consort_orchestrator.cli.opening import credentials_file, creds_wanted, local_bus, run_to_end, set_up_bus
+from consort_orchestrator.cli.opening import credentials_file, creds_wanted, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, in_folder, on_the_bus, printing
 from consort_orchestrator.cli.orchestrating import serve
 from consort_orchestrator.cli.reading import show_agents
@@ -98,7 +95,7 @@ async def _agents_bus(agent: str, place: Place) -> tuple[str, Path]:
         if place.creds is None:
             raise creds_wanted(place, "this agent")
         return place.server, place.creds
-    server = await asyncio.to_thread(embedded.status, place.folder)
+    server = await asyncio.to_thread(embedded.status, place.folder, whole=False)
     if server is None:
         raise BusUnreachable(
             str(place.folder), "it does not run", "start it with `consort up` or `consort bus start`"
@@ -118,130 +115,6 @@ def agent_list(place: Place, printer: Printer) -> None:
       consort agent list
     """
     show_agents(place, printer)
-
-
-@click.group()
-def bus() -> None:
-    """Start, stop and set up the bus."""
-
-
-@bus.command("start")
-@click.option("--sync-always", is_flag=True, help="Every write reaches the disk before it counts; slower.")
-@in_folder
-@printing
-def bus_start(sync_always: bool, folder: Path, printer: Printer) -> None:
-    """Start the bus of a folder and set it up; it runs until `consort bus stop`.
-
-    \b
-    Examples:
-      consort bus start
-      consort bus start --sync-always --folder /var/lib/consort
-    """
-    server = embedded.start(folder, sync_always=sync_always)
-    run_to_end(set_up_bus(server.url, embedded.credentials_for(folder, "provisioner", "setup")))
-    printer.say(
-        f"the bus {'was started' if server.started else 'runs already'}: {server.url}, process {server.pid}"
-    )
-    printer.data({"server": server.url, "pid": server.pid, "started": server.started})
-
-
-@bus.command("stop")
-@in_folder
-@printing
-def bus_stop(folder: Path, printer: Printer) -> None:
-    """Stop the bus of a folder; what is on it stays.
-
-    \b
-    Example:
-      consort bus stop
-    """
-    stopped = embedded.stop(folder)
-    printer.say("the bus was stopped" if stopped else "the bus does not run")
-    printer.data({"stopped": stopped})
-
-
-@bus.command("status")
-@in_folder
-@printing
-def bus_status(folder: Path, printer: Printer) -> int:
-    """Whether the bus of a folder runs, and where; ends with 3 if it does not.
-
-    \b
-    Example:
-      consort bus status || consort bus start
-    """
-    server = embedded.status(folder)
-    printer.data(
-        {"running": server is not None, "server": server and server.url, "pid": server and server.pid}
-    )
-    printer.say(
-        "the bus does not run" if server is None else f"the bus runs: {server.url}, process {server.pid}"
-    )
-    return DONE if server is not None else BusUnreachable.exit_code
-
-
-@bus.command("setup")
-@click.option(
-    "--replicas", type=click.IntRange(1, 5), default=1, show_default=True, help="Copies of everything."
-)
-@on_the_bus
-@printing
-def bus_setup(replicas: int, place: Place, printer: Printer) -> None:
-    """Make what must exist on the bus, and mend what differs. Needs the credentials of a provisioner.
-
-    \b
-    Examples:
-      consort bus setup
-      consort bus setup --server nats://bus:4222 --creds provisioner.creds --replicas 3
-    """
-    changes = run_to_end(_set_up(place, replicas))
-    for change in changes:
-        printer.say(f"{change.what}: {change.done}")
-    if not changes:
-        printer.say("all is as it should be")
-    printer.data([{"what": change.what, "done": change.done} for change in changes])
-
-
-async def _set_up(place: Place, replicas: int) -> list[topology.Change]:
-    async with AsyncExitStack() as stack:
-        url, credentials = await _provisioner(stack, place)
-        return await set_up_bus(url, credentials, replicas)
-
-
-@bus.command("check")
-@click.option("--replicas", type=click.IntRange(1, 5), help="Compare the number of copies too.")
-@on_the_bus
-@printing
-def bus_check(replicas: int | None, place: Place, printer: Printer) -> int:
-    """Whether all that must exist on the bus is there; ends with 3 if something is missing or different.
-
-    \b
-    Example:
-      consort bus check
-    """
-    findings = run_to_end(_check(place, replicas))
-    for finding in findings:
-        printer.say(str(finding))
-    if not findings:
-        printer.say("all is as it should be")
-    printer.data([str(finding) for finding in findings])
-    return BusUnsuitable.exit_code if findings else DONE
-
-
-async def _check(place: Place, replicas: int | None) -> list[topology.Finding]:
-    async with AsyncExitStack() as stack:
-        url, credentials = await _provisioner(stack, place)
-        connection = await stack.enter_async_context(open_bus(url, credentials))
-        return await topology.check(connection, replicas)
-
-
-async def _provisioner(stack: AsyncExitStack, place: Place) -> tuple[str, Credentials]:
-    if place.server is None:
-        server = await stack.enter_async_context(local_bus(place.folder, set_up=False))
-        return server.url, embedded.credentials_for(place.folder, "provisioner", "setup")
-    if place.creds is None:
-        raise creds_wanted(place, "a provisioner")
-    return place.server, Credentials.load(place.creds)
 
 
 @click.group()

@@ -1,8 +1,7 @@
-"""Handing in runs, stopping them, and fetching what came of them."""
+"""Handing in runs, and fetching what came of them."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from consort_orchestrator.cli.inputs import check_new_id, check_reference, input
 from consort_orchestrator.cli.opening import client_of, remember, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, as_json, inputs_options, on_the_bus, printing
 from consort_orchestrator.cli.results import save_results
-from consort_shared.entries import Finished
+from consort_shared.entries import Finished, Reopened, Submitted
 from consort_shared.ids import new_run_id
 from consort_shared.plan import source
 from consort_shared.plan.model import Plan
@@ -131,48 +130,11 @@ async def _ended(client: Client, run: str, wait: bool, timeout: float | None) ->
             return await client.result(run, timeout=timeout)
         except TimeoutError as exc:
             raise TimedOut(f"run {run} has not ended within {timeout:g} seconds") from exc
-    for logged in reversed(await client.entries(run)):
+    finished: Finished | None = None
+    for logged in await client.entries(run):
         for fact in logged.entry.facts:
-            if isinstance(fact, Finished):
-                return await client.outcome(run, fact)
+            if isinstance(fact, (Finished, Reopened, Submitted)):
+                finished = fact if isinstance(fact, Finished) else None
+    if finished is not None:
+        return await client.outcome(run, finished)
     raise TimedOut(f"run {run} has not ended yet; --wait waits for it")
-
-
-@click.command()
-@click.argument("run", metavar="RUN")
-@click.option("--why", default="", help="The reason, for whoever reads the log.")
-@on_the_bus
-@printing
-def cancel(run: str, why: str, place: Place, printer: Printer) -> None:
-    """Stop RUN for good; its agents are told to let go of their tasks.
-
-    \b
-    Examples:
-      consort cancel last
-      consort cancel 0194f2 --why "wrong inputs"
-    """
-    check_reference(run)
-    run_to_end(_cancel(run, why, place, printer))
-
-
-async def _cancel(text: str, why: str, place: Place, printer: Printer) -> None:
-    async with client_of(place) as client:
-        run = await resolved(client, place, text)
-        state = await _state_soon(client, run, why)
-    told = {"asked": "is asked to be cancelled; an orchestrator has yet to do it"}
-    printer.say(f"run {run} {told.get(state, f'is {state}')}")
-    printer.data({"run": run, "state": state})
-
-
-async def _state_soon(client: Client, run: str, why: str) -> str:
-    """Ask for the cancelling, and see whether it is done within a moment."""
-    await client.cancel(run, why)
-    try:
-        async with asyncio.timeout(2):
-            async for logged in client.watch(run):
-                for fact in logged.entry.facts:
-                    if isinstance(fact, Finished):
-                        return fact.state
-    except TimeoutError:
-        return "asked"
-    return "asked"

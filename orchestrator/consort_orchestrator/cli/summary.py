@@ -16,6 +16,8 @@ _ORDER = (
     Phase.DONE,
     Phase.FAILED,
     Phase.GRANTED,
+    Phase.ASKING,
+    Phase.STOPPING,
     Phase.WAITING,
     Phase.BACKOFF,
     Phase.HELD,
@@ -23,6 +25,14 @@ _ORDER = (
     Phase.SKIPPED,
     Phase.CANCELLED,
 )
+
+_WORDS = {
+    Phase.GRANTED: "at work",
+    Phase.BACKOFF: "to be tried again",
+    Phase.PENDING: "to come",
+    Phase.ASKING: "waiting for a person",
+    Phase.STOPPING: "being called off",
+}
 
 
 def as_text(picture: Picture, output: Json, files: list[Path], *, reference: str) -> str:
@@ -63,6 +73,7 @@ def as_data(picture: Picture, output: Json, files: list[Path]) -> dict[str, Any]
         "seconds": round(picture.seconds(picture.last), 3),
         "entries": picture.run.n,
         "tasks": {phase.value: number for phase, number in picture.tally().items()},
+        "undone": picture.undone(),
         "agents": {
             name: {"tasks": share.steps, "failures": share.failures, "seconds": round(share.seconds, 3)}
             for name, share in picture.shares.items()
@@ -74,9 +85,9 @@ def as_data(picture: Picture, output: Json, files: list[Path]) -> dict[str, Any]
 
 def tally_text(picture: Picture) -> str:
     """`5 done, 1 skipped`."""
-    words = {Phase.GRANTED: "at work", Phase.BACKOFF: "to be tried again", Phase.PENDING: "to come"}
     tally = picture.tally()
-    parts = [f"{tally[phase]} {words.get(phase, phase.value)}" for phase in _ORDER if tally.get(phase)]
+    parts = [f"{tally[phase]} {_WORDS.get(phase, phase.value)}" for phase in _ORDER if tally.get(phase)]
+    parts += [f"{len(undone)} undone"] if (undone := picture.undone()) else []
     return ", ".join(parts) or "none"
 
 

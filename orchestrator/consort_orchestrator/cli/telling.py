@@ -1,22 +1,15 @@
-"""What was written down: the entries of a run, its context, messages set aside."""
+"""What was written down: the entries of a run, and its context."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
-
 import click
 
-from consort_bus import subjects
 from consort_bus.client import ContextValue, Logged
-from consort_bus.reading import Stored, read
-from consort_bus.subjects import DeadSubject
-from consort_bus.wire import Wire
 from consort_orchestrator.cli.following import entry_json
 from consort_orchestrator.cli.inputs import check_reference
 from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
-from consort_orchestrator.cli.wording import heading, in_words, one_line, size_text, value_text
+from consort_orchestrator.cli.wording import heading, in_words, value_text
 from consort_shared.errors import InvalidInput
 
 
@@ -99,54 +92,3 @@ def context(run: str, key: str | None, history: bool, place: Place, printer: Pri
     for value in values:
         printer.say(f"{value.key}  revision {value.revision} by {value.author}, task {value.task or '-'}")
         printer.say(f"  {value_text(value.value, 400 if history else 160)}")
-
-
-@click.command()
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
-@on_the_bus
-@printing
-def dead(limit: int, place: Place, printer: Printer) -> None:
-    """Messages that were set aside, the newest last, and why.
-
-    Needs the credentials of an auditor; for the bus of a folder they are issued.
-
-    \b
-    Examples:
-      consort dead
-      consort dead --limit 5 --json
-    """
-
-    async def fetch() -> list[Stored]:
-        newest: deque[Stored] = deque(maxlen=limit)
-        async with client_of(place, role="auditor") as client, Wire(client.bus.nc, client.bus) as wire:
-            async for stored in read(wire, subjects.DEAD, subjects.DEAD_FILTER):
-                newest.append(stored)
-        return list(newest)
-
-    found = run_to_end(fetch())
-    printer.data([_dead_data(stored) for stored in found])
-    if not found:
-        printer.note("nothing has been set aside")
-    for stored in found:
-        where = DeadSubject.parse(stored.subject)
-        run = (where.run if where is not None else None) or "?"
-        told = one_line(stored.headers.get("Consort-Reason", "no reason given"))
-        come_from = one_line(stored.headers.get("Consort-From", stored.subject), 100)
-        printer.say(
-            f"{stored.time:%Y-%m-%d %H:%M:%S}  run {run[:12]}, {size_text(len(stored.data))} from {come_from}"
-        )
-        printer.say(f"  {told}")
-
-
-def _dead_data(stored: Stored) -> dict[str, Any]:
-    where = DeadSubject.parse(stored.subject)
-    return {
-        "seq": stored.seq,
-        "time": stored.time_text,
-        "run": where.run if where is not None else None,
-        "stream": where.stream if where is not None else None,
-        "subject": stored.headers.get("Consort-From", ""),
-        "why": stored.headers.get("Consort-Reason", ""),
-        "size": len(stored.data),
-        "text": stored.data.decode(errors="replace")[:2000],
-    }

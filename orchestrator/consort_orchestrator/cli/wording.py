@@ -16,14 +16,24 @@ from consort_bus.client import Logged
 from consort_shared.entries import (
     Accepted,
     Closed,
+    Doubted,
+    EffectBegun,
+    EffectSettled,
+    Ending,
+    Extended,
     Fact,
     Failure,
     Finished,
     Granted,
+    Heeded,
     Held,
     Noted,
     Opened,
+    Paused,
+    Redriven,
     Refused,
+    Reopened,
+    Resumed,
     Shared,
     Skipped,
     Submitted,
@@ -35,6 +45,14 @@ from consort_shared.plan.wording import dotted
 from consort_shared.values import Json
 
 LONGEST = 300
+
+_REFUSED = {
+    "forged": "a message in the inbox",
+    "log": "a message on the log",
+    "redrive": "the redriving",
+    "effect": "an effect",
+}
+"""What does not count, where the word in the fact says too little."""
 
 
 def in_words(fact: Fact, full: bool = False) -> str:
@@ -72,15 +90,101 @@ def in_words(fact: Fact, full: bool = False) -> str:
             ended = "is done" if fact.done else "fails"
             return f"{fact.path} {ended}" + (f": {one_line(fact.why)}" if fact.why else "")
         case Refused():
-            return f"{fact.what} of {fact.sender} does not count: {one_line(fact.why)}"
+            what = _REFUSED.get(fact.what, fact.what)
+            return f"{what} of {fact.sender} does not count: {one_line(fact.why)}"
         case Noted():
             return f"{fact.path}: {one_line(fact.text)}{share(fact.done, fact.total)}"
+        case Extended():
+            return f"{fact.path} has until {clock(fact.deadline)} now: {one_line(fact.why)}"
+        case EffectBegun() | EffectSettled() | Doubted():
+            return _effect_in_words(fact, full)
+        case Paused() | Resumed() | Heeded() | Ending() | Redriven() | Reopened():
+            return _order_in_words(fact, full)
         case Finished():
             value = f": {value_text(fact.output)}" if full and fact.output is not None else ""
             ended = "has failed" if fact.state == "failed" else f"is {fact.state}"
             return f"the run {ended}" + (f": {one_line(fact.why)}" if fact.why else value)
         case _:
             assert_never(fact)
+
+
+def _effect_in_words(fact: EffectBegun | EffectSettled | Doubted, full: bool) -> str:
+    match fact:
+        case EffectBegun():
+            return f"{fact.agent} begins {fact.key} of {fact.path}"
+        case EffectSettled():
+            value = f": {output_text(fact.output)}" if full and fact.output is not None else ""
+            became = "is done" if fact.verdict == "done" else "did not happen"
+            return f"{fact.key} of {fact.path} {became}, says {speaker(fact.by)}{value}"
+        case Doubted():
+            why = f" {one_line(fact.why)}" if fact.why else ""
+            return f"{fact.path} waits for a person: did {fact.key} happen at {fact.agent}?{why}"
+        case _:
+            assert_never(fact)
+
+
+def speaker(by: str) -> str:
+    """Who settled an effect: a person, or the task that did it."""
+    return by if "." in by else f"task {by}"
+
+
+def _order_in_words(fact: Paused | Resumed | Heeded | Ending | Redriven | Reopened, full: bool) -> str:
+    match fact:
+        case Paused():
+            return f"the run is paused by {fact.by}" + (f": {one_line(fact.why)}" if fact.why else "")
+        case Resumed():
+            return f"the run goes on, says {fact.by}"
+        case Heeded():
+            return heeded(fact)
+        case Ending():
+            by = f", says {fact.by}" if fact.by else ""
+            ending = "is being cancelled" if fact.state == "cancelled" else "is failing"
+            return f"the run {ending}{by}" + (f": {one_line(fact.why)}" if fact.why else "")
+        case Redriven():
+            return f"dead letter {fact.letter} is judged again for {fact.by}" + (
+                ", edited" if fact.edited else ""
+            )
+        case Reopened():
+            given = "" if fact.inputs is None else " with other inputs"
+            value = f": {value_text(fact.inputs)}" if full and fact.inputs is not None else ""
+            return f"{fact.path} is to be done again{given}, says {fact.by}{value}"
+        case _:
+            assert_never(fact)
+
+
+def heeded(fact: Heeded) -> str:
+    """What a process said to an order about its task, in words."""
+    agent = f"{fact.agent} ({fact.instance})" if fact.instance else fact.agent
+    match fact.how:
+        case "stopped":
+            return f"{agent} has stopped {fact.path}"
+        case "dropped":
+            return f"{agent} had not begun {fact.path} and will not"
+        case "cannot":
+            return f"{agent} cannot interrupt {fact.path}; its result will not count"
+        case "goes-on":
+            return f"{agent} " + (
+                f"finishes {fact.path} in spite of the pause"
+                if fact.order == "pause"
+                else f"goes on with {fact.path}"
+            )
+        case "held":
+            return f"{agent} does not begin {fact.path} until the run goes on"
+        case "silent":
+            return f"{agent} has not answered in time about {fact.path}"
+        case _:
+            assert_never(fact.how)
+
+
+def answer_data(fact: Heeded) -> dict[str, str]:
+    """The same for programs."""
+    return {
+        "path": fact.path,
+        "agent": fact.agent,
+        "instance": fact.instance,
+        "task": fact.task,
+        "how": fact.how,
+    }
 
 
 def filled(fact: Granted) -> Json:

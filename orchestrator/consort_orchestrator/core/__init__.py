@@ -10,19 +10,36 @@ from consort_orchestrator.core.decide import (
     Candidate,
     Decision,
     Foreign,
+    Forged,
     NeedArtefacts,
     Said,
     Unreadable,
     World,
     decide,
 )
-from consort_orchestrator.core.state import LEGAL, IllegalMove, Node, Phase, Role, Run, outstanding
+from consort_orchestrator.core.portrait import portrait
+from consort_orchestrator.core.state import (
+    LEGAL,
+    REOPENS,
+    Effected,
+    IllegalMove,
+    Node,
+    Phase,
+    Role,
+    Run,
+    in_hand,
+    node_of_task,
+    outstanding,
+)
 
 __all__ = [
     "LEGAL",
+    "REOPENS",
     "Candidate",
     "Decision",
+    "Effected",
     "Foreign",
+    "Forged",
     "IllegalMove",
     "NeedArtefacts",
     "Node",
@@ -35,5 +52,8 @@ __all__ = [
     "apply",
     "decide",
     "fold",
+    "in_hand",
+    "node_of_task",
     "outstanding",
+    "portrait",
 ]

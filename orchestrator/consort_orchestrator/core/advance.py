@@ -14,14 +14,18 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from consort_orchestrator.core.apply import apply, node_at
+from consort_orchestrator.core import needs
+from consort_orchestrator.core.apply import apply
 from consort_orchestrator.core.assign import Candidate, choose
+from consort_orchestrator.core.ending import end_run, wind_up
 from consort_orchestrator.core.handoff import hand_off
-from consort_orchestrator.core.resolve import View
-from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path, in_hand
+from consort_orchestrator.core.moves import node_at
+from consort_orchestrator.core.resolve import Bound, View
+from consort_orchestrator.core.said import Said
+from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
 from consort_shared.entries import Closed, Fact, Finished, Granted, Held, Opened, Shared, Skipped, Waiting
+from consort_shared.messages import Answer, EffectAnswer, Hold, Stop
 from consort_shared.plan.expressions import ExpressionError
-from consort_shared.plan.model import AtLeast, JoinRule
 from consort_shared.plan.wording import kind_of
 from consort_shared.values import Json, NoSuchPath
 
@@ -34,6 +38,8 @@ class World:
     nonce: str
     candidates: Callable[[str], Sequence[Candidate]]
     blobs: Mapping[str, Json] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
+    """agents that are paused: they are not among the candidates, and what they have in hand may take longer"""
 
 
 class Advance:
@@ -43,8 +49,8 @@ class Advance:
         self.run = run
         self.world = world
         self.facts: list[Fact] = []
-        self.stopped: list[tuple[str, str]] = []
-        """agents and their tasks that are no longer wanted"""
+        self.orders: list[tuple[str, Stop | Answer | EffectAnswer | Hold]] = []
+        self.refused: list[tuple[Said, str]] = []
         self._ended: deque[str] = deque()
         self._grants = 0
         self._given: dict[str, int] = {}
@@ -58,11 +64,6 @@ class Advance:
         self.emit(fact)
         self._ended.append(path)
 
-    def finish(self, fact: Finished) -> None:
-        """End the run, and with it whatever is still being worked on."""
-        self.stopped += ((node.agent, node.task) for node in in_hand(self.run))
-        self.emit(fact)
-
     def begin(self) -> None:
         """The run was just submitted: start what needs nothing."""
         self._consider_all(self.run.nodes[""])
@@ -72,6 +73,9 @@ class Advance:
         """Follow everything that ended to its consequences, until the run is still or over."""
         while self._ended and self.run.finished is None:
             node = self.run.nodes[self._ended.popleft()]
+            if self.run.ending is not None:
+                wind_up(self)
+                continue
             self._release_held(node)
             assert node.parent is not None
             parent = self.run.nodes[node.parent]
@@ -82,13 +86,28 @@ class Advance:
                 self._more(parent)
             else:
                 self._after_iteration(node, parent)
+        self._ended.clear()  # of a run that is over nothing follows, also when it is opened again
 
     def wake(self) -> None:
         """Look again at steps that wait for an agent."""
-        offered = {skill: bool(self.world.candidates(skill)) for skill in set(self.run.waiting.values())}
-        for path, skill in list(self.run.waiting.items()):
-            if offered[skill]:
-                self.grant(self.run.nodes[path])
+        if self.run.paused is not None:
+            return
+        offered = {skill for skill in self.run.wanted if self.world.candidates(skill)}
+        if offered:
+            for path, skill in list(self.run.waiting.items()):
+                if skill in offered:
+                    self.grant(self.run.nodes[path])
+            self.settle()
+
+    def look_round(self) -> None:
+        """Start whatever may start: the run goes on after a pause, or again after it had failed."""
+        for node in list(self.run.nodes.values()):
+            if node.phase is Phase.PENDING:
+                self.consider(node)
+            elif node.phase is Phase.OPEN and node.role is Role.EACH:
+                self._more(node)
+            elif node.phase is Phase.OPEN and node.role is Role.LOOP and not node.live:
+                self._after_iteration(self.run.nodes[f"{node.path}[{node.started}]"], node)
         self.settle()
 
     def _dependents(self, node: Node, scope: Node) -> None:
@@ -100,11 +119,13 @@ class Advance:
         """Start or skip a pending step if its needs allow to say."""
         if node.phase is not Phase.PENDING:
             return
-        verdict = self._join(node)
+        verdict = needs.verdict(self.run, node)
         if verdict is None:
             return
         if verdict:
             self.end(Skipped(path=node.path, why=verdict), node.path)
+            return
+        if self.run.paused is not None:
             return
         assert node.spec is not None
         when = node.spec.step.when
@@ -119,63 +140,21 @@ class Advance:
                 return
         self.start(node)
 
-    def _join(self, node: Node) -> str | None:
-        """Empty when the needs are met, None while that is open, otherwise why they never will be."""
-        assert node.spec is not None
-        step = node.spec.step
-        if not step.needs:
-            return ""
-        done, left = node.needs_done, len(step.needs) - node.needs_ended
-        if step.join is JoinRule.ENDED:
-            return None if left else ""
-        if isinstance(step.join, AtLeast):
-            wanted = step.join.at_least
-        else:
-            wanted = 1 if step.join is JoinRule.ANY else len(step.needs)
-        if done >= wanted:
-            return ""
-        if done + left >= wanted:
-            return None
-        scope = self.run.scope_parent(node)
-        phases = {name: self.run.nodes[child_path(scope, name)].phase for name in step.needs}
-        bad = ", ".join(
-            f"`{name}` {phase.value}"
-            for name, phase in phases.items()
-            if phase.ended and phase is not Phase.DONE
-        )
-        return f"needs {'all' if wanted == len(phases) else wanted} of {len(phases)}: {bad}"
-
     def _close_scope(self, block: Node) -> None:
         if block.live or block.phase is not Phase.OPEN:
             return
-        reason = self._unabsorbed(block)
+        reason = needs.unabsorbed(self.run, block)
         if block.path == "":
             self._finish(block, reason)
         else:
             self.end(Closed(path=block.path, done=reason is None, why=reason or ""), block.path)
-
-    def _unabsorbed(self, block: Node) -> str | None:
-        """Why a scope whose steps have all ended counts as failed; None when it does not."""
-        if not block.lost:
-            return None
-        assert block.scope is not None
-        for name, spec in block.scope.specs.items():
-            node = self.run.nodes[child_path(block, name)]
-            if node.phase is not Phase.FAILED:
-                continue
-            tolerant = (
-                self.run.nodes[child_path(block, other)].phase is Phase.DONE for other in spec.dependents
-            )
-            if not any(tolerant):
-                return f"step `{node.path}` failed: {node.why}"
-        return None
 
     def _finish(self, root: Node, reason: str | None) -> None:
         plan = self.run.plan
         assert plan is not None
         assert root.scope is not None
         if reason is not None:
-            self.finish(Finished(state="failed", why=reason))
+            end_run(self, "failed", reason)
             return
         view = self._view(root)
         try:
@@ -184,9 +163,9 @@ class Advance:
             else:
                 output = {name: view.output_of(name) for name in root.scope.sinks}
         except (ExpressionError, NoSuchPath) as exc:
-            self.finish(Finished(state="failed", why=f"output: {exc}"))
+            end_run(self, "failed", f"output: {exc}")
             return
-        self.finish(Finished(state="completed", output=output))
+        self.emit(Finished(state="completed", output=output))
 
     # --- starting
 
@@ -233,6 +212,7 @@ class Advance:
         rule = each.spec.step.for_each
         while (
             each.phase is Phase.OPEN
+            and self.run.paused is None
             and each.live < rule.in_flight
             and each.started < len(each.items)
             and each.lost <= rule.tolerate
@@ -275,7 +255,8 @@ class Advance:
         if holds:
             self.end(Closed(path=loop.path, done=True), loop.path)
         elif node.index < rule.max:
-            self._begin_child(loop, node.index + 1)
+            if self.run.paused is None:
+                self._begin_child(loop, node.index + 1)
         else:
             why = f"`{rule.until}` does not hold after {rule.max} iterations, the plan's bound"
             self.end(Closed(path=loop.path, done=rule.exhausted == "accept", why=why), loop.path)
@@ -283,7 +264,9 @@ class Advance:
     # --- tasks
 
     def grant(self, node: Node) -> None:
-        """Give the task to an agent, or wait for one, or take another step's result."""
+        """Give the task to an agent, or wait for one, or take another step's result. Not while the run is paused."""
+        if self.run.paused is not None:
+            return
         assert node.spec is not None
         step = node.spec.step
         assert step.skill is not None
@@ -297,7 +280,7 @@ class Advance:
                 if node.phase is not Phase.WAITING:
                     self.emit(Waiting(path=node.path, skill=step.skill, key=key))
                 return
-            inputs = view.inputs(step.with_)
+            inputs = view.inputs(step.with_) if node.inputs is None else Bound(node.inputs)
             handoff = hand_off(self.run, node, inputs.holes, inputs.sources)
         except (ExpressionError, NoSuchPath) as exc:
             self._fail(node, str(exc))
@@ -347,4 +330,7 @@ class Advance:
         self.end(Closed(path=node.path, done=False, why=why), node.path)
 
     def _view(self, node: Node) -> View:
+        """What an instance sees; one that undoes another sees what that saw, and its result."""
+        if node.undoes:
+            return View(self.run, self.run.nodes[node.undoes], self.world.blobs, undoing=True)
         return View(self.run, node, self.world.blobs)

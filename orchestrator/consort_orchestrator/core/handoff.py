@@ -2,7 +2,7 @@
 
 Named with author and digest is every result that the step comes after: of the
 steps it needs; at the start of a block of those that the block needs, and of the
-iteration before; and whatever its inputs were made from. Values are not repeated
+iteration before; of the step that it undoes; and whatever its inputs were made from. Values are not repeated
 in the entry where the log has them: `delivered` puts in those that the step
 itself needs or that fill its inputs, for the agent, which does not read the log.
 """
@@ -31,8 +31,10 @@ def hand_off(run: Run, node: Node, holes: Sequence[Hole], sources: Iterable[str]
 
 
 def _needed(run: Run, node: Node) -> Iterator[str]:
-    """Paths of the steps that this instance's step needs itself."""
+    """Paths of the steps that this instance's step needs itself, or undoes."""
     assert node.spec is not None
+    if node.undoes:
+        yield node.undoes
     if node.spec.step.needs:
         scope = run.scope_parent(node)
         for name in node.spec.step.needs:
@@ -42,6 +44,8 @@ def _needed(run: Run, node: Node) -> Iterator[str]:
 def _before(run: Run, node: Node) -> Iterator[str]:
     """Paths of what this instance comes right after: its needs or, where it has none, those of what it is in."""
     at = node
+    if node.undoes:
+        yield node.undoes
     while at.parent is not None:
         yield from _needed(run, at)
         parent = run.nodes[at.parent]

@@ -29,6 +29,8 @@ class Spec:
     step: Step
     body: Scope | None
     dependents: tuple[str, ...]
+    undo: Spec | None = None
+    """what takes the step back once it is completed"""
 
 
 def scope_of(steps: Mapping[str, Step]) -> Scope:
@@ -36,11 +38,21 @@ def scope_of(steps: Mapping[str, Step]) -> Scope:
     for name, step in steps.items():
         for need in dict.fromkeys(step.needs):
             dependents[need].append(name)
-    specs = {
-        name: Spec(name, step, scope_of(step.steps) if step.steps else None, tuple(dependents[name]))
-        for name, step in steps.items()
-    }
+    specs = {name: _spec(name, step, tuple(dependents[name])) for name, step in steps.items()}
     return Scope(specs, tuple(name for name in steps if not dependents[name]))
+
+
+def _spec(name: str, step: Step, dependents: tuple[str, ...]) -> Spec:
+    body = scope_of(step.steps) if step.steps else None
+    return Spec(name, step, body, dependents, _undoing(name, step) if step.undo is not None else None)
+
+
+def _undoing(name: str, step: Step) -> Spec:
+    """What undoes a step, as a step of its own that nothing needs and that needs nothing."""
+    undo = step.undo
+    assert undo is not None
+    made = Step(skill=undo.skill, with_=undo.with_, timeout=undo.timeout, retry=undo.retry)
+    return Spec(name, made, None, ())
 
 
 def program(plan: Plan) -> Scope:

@@ -61,6 +61,8 @@ class View:
     run: Run
     node: Node
     blobs: Mapping[str, Json]
+    undoing: bool = False
+    """whether it is not this step that looks but the one that undoes it, which is handed its result"""
 
     def inputs(self, value: Json, at: Path = ()) -> Bound:
         """The inputs of a task: references become holes, other expressions values.
@@ -210,7 +212,9 @@ class View:
         return Bound(None, [Hole(at=at, prior=node.path, path=path)])
 
     def _needs(self, target: Node) -> bool:
-        """Whether the result is in the hand-off anyway, because this step needs that one directly."""
+        """Whether the result is in the hand-off anyway, because this step needs that one directly, or undoes it."""
+        if self.undoing:
+            return target is self.node
         spec = self.node.spec
         return spec is not None and target.spec is not None and target.spec.name in spec.step.needs
 

@@ -20,13 +20,14 @@ from consort_bus.errors import BusError
 from consort_bus.publish import PubAck, Publisher, WrongLastSequence
 from consort_bus.subjects import ContextSubject, ControlSubject, CopySubject, TimerSubject, WaitingSubject
 from consort_bus.topology import FIRED_TIMER_TTL
-from consort_orchestrator.core import Decision, Run
+from consort_orchestrator.core import Run
 from consort_orchestrator.core.handoff import promised
 from consort_orchestrator.core.state import Kept
 from consort_shared.codec import encode, pack, plain
 from consort_shared.entries import SCHEMA, Fact, Granted, Waiting, Written
+from consort_shared.failpoints import failpoint
 from consort_shared.ids import traceparent
-from consort_shared.messages import Answer, Stop
+from consort_shared.messages import Answer, EffectAnswer, Hold, Stop
 from consort_shared.values import Json
 
 EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
@@ -64,6 +65,7 @@ class Effects:
         results: dict[str, dict[str, Json]] = {}
         if wake_at is not None:
             pending.append(await self._set_timer(run.id, wake_at))
+        failpoint("effects-halfway")
         for fact in facts:
             if isinstance(fact, Granted) and not direct:
                 pending.append(await self._copy(run, fact, results))
@@ -86,7 +88,8 @@ class Effects:
             kept_there = await self._context.entries(subjects.run_context(run.id))
             there = {value.subject: value.headers.get(REVISION) for value in kept_there}
             for key, kept in run.context.items():
-                if there.get(str(ContextSubject(run.id, key))) != str(kept.revision):
+                # A newer one stays: what was folded may be a moment old.
+                if int(there.get(str(ContextSubject(run.id, key))) or 0) < kept.revision:
                     pending.append(await self._project(run, key, kept))
         await _all(pending)
 
@@ -95,16 +98,11 @@ class Effects:
         results: dict[str, dict[str, Json]] = {}
         await _all([await self._copy(run, fact, results) for fact in granted])
 
-    async def tell(self, run: Run, decision: Decision) -> None:
+    async def tell(self, orders: Iterable[tuple[str, Stop | Answer | EffectAnswer | Hold]]) -> None:
         """Orders and answers to agents: not stored, lost if nobody listens, and nothing depends on them."""
-        for agent, task in decision.stopped:
-            await self._order(agent, encode(Stop(run=run.id, task=task)))
-        for agent, put, answer in decision.answers:
-            await self._order(agent, encode(Answer(run=run.id, task=put.task, id=put.id, answer=answer)))
-
-    async def _order(self, agent: str, body: bytes) -> None:
-        wrapped = self._seal.order(str(ControlSubject(agent)), body, agent)
-        await self._bus.publish(wrapped.subject, wrapped.payload, headers=wrapped.headers)
+        for agent, order in orders:
+            wrapped = self._seal.order(str(ControlSubject(agent)), encode(order), agent)
+            await self._bus.publish(wrapped.subject, wrapped.payload, headers=wrapped.headers)
 
     async def _set_timer(self, run: str, at: float) -> asyncio.Future[PubAck]:
         """Have the run woken at an instant, whatever becomes of this process. Replaces the timer it had."""

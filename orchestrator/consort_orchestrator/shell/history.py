@@ -92,10 +92,28 @@ class History:
         run.chain = body_digest(body)
 
     async def has_ended(self, run_id: str) -> bool:
-        """Whether the run's end is on the log, without reading the rest. Raises BusError."""
+        """Whether the run's end is the last entry on the log, without reading the rest. Raises BusError."""
         subject = str(EntrySubject(run_id, None, ENDED))
         stored = await last(self._wire, subjects.LOG, subject)
-        return stored is not None and self._seal.genuine_entry(subject, stored.data, stored.headers)
+        if stored is None or not self._seal.genuine_entry(subject, stored.data, stored.headers):
+            return False
+        newest = await leader_last(self._wire, subjects.LOG, subjects.run_entries(run_id))
+        return newest is not None and newest.seq == stored.seq
+
+    async def exists(self, run_id: str) -> bool:
+        """Whether anything of the run is on the log. Raises BusError."""
+        return await leader_last(self._wire, subjects.LOG, subjects.run_entries(run_id)) is not None
+
+    async def granted(self, run_id: str, task: str) -> Granted | None:
+        """A task as its entry gave it. Raises BusError, UnknownKind."""
+        async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run_id)):
+            if not self._seal.genuine_entry(stored.subject, stored.data, stored.headers):
+                continue
+            body = await body_of(stored.data, stored.headers, self._artefacts)
+            for fact in read_entry(body, stored.headers.get(CONTENT_TYPE)).facts:
+                if isinstance(fact, Granted) and fact.task == task:
+                    return fact
+        return None
 
     async def require_tail(self, run_id: str, tail: int) -> None:
         """Make sure that nobody wrote behind `tail`. Raises FenceRefused when somebody did, BusError."""

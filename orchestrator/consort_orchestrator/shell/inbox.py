@@ -6,17 +6,20 @@ code for a report's attempt. What cannot be read or proved is refused whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.envelope import CONTENT_TYPE, FORWARDED, OrchestratorSeal, body_of
+from consort_bus.letters import REFUSED, UNREADABLE
 from consort_bus.pull import Delivery
 from consort_bus.subjects import InboxSubject, IncomingSubject
 from consort_orchestrator.core import Run, Said, Unreadable
+from consort_orchestrator.core.decide import Forged
 from consort_shared.codec import decode
 from consort_shared.errors import DecodeError
-from consort_shared.messages import Wake, agent_message, client_message, person_message
+from consort_shared.messages import Redrive, Wake, agent_message, client_message, person_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,45 +38,67 @@ def _published(agent: str, run: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What an incoming message says, and why it is to be set aside, if it is."""
+    """What a message says, and why it is to be set aside, if it is; what was said may be that it does not count."""
 
     said: Said | None
     refusal: str = ""
+    kind: str = REFUSED
+    redrive: tuple[str, Redrive] | None = None
+    """who wants which dead letter judged again; what it says is in that letter"""
 
 
 async def open_message(incoming: Incoming, run: Run, seal: OrchestratorSeal, artefacts: Artefacts) -> Opened:
     """Read one message against the run it is for. Raises BusError when its stored body cannot be had now."""
-    who, delivery = incoming.subject, incoming.delivery
-    if who.kind == "timer":
+    delivery = incoming.delivery
+    if incoming.subject.kind == "timer":
         return Opened(Said("timer", Wake()))
+    return await read_message(
+        incoming.subject, delivery.data, delivery.headers, delivery.seq, run, seal, artefacts
+    )
+
+
+async def read_message(
+    who: InboxSubject,
+    data: bytes,
+    headers: Mapping[str, str],
+    seq: int,
+    run: Run,
+    seal: OrchestratorSeal,
+    artefacts: Artefacts,
+) -> Opened:
+    """Read a message of the inbox that is no timer's. Raises BusError when its stored body cannot be had now."""
     sender = f"{who.kind}.{who.who}"
-    headers = delivery.headers
     if headers and FORWARDED in headers:
-        return Opened(None, "forwarded by the server on somebody's request, not sent by the one it names")
+        return _forged(
+            sender, seq, "forwarded by the server on somebody's request, not sent by the one it names"
+        )
     try:
-        body = await body_of(delivery.data, headers, artefacts)
+        body = await body_of(data, headers, artefacts)
         content_type = headers.get(CONTENT_TYPE) if headers else None
         if who.kind == "client":
             return Opened(Said(sender, decode(client_message, body, content_type)))
         if who.kind == "person":
-            return Opened(Said(sender, decode(person_message, body, content_type)))
+            told = decode(person_message, body, content_type)
+            if isinstance(told, Redrive):
+                return Opened(None, redrive=(sender, told))
+            return Opened(Said(sender, told))
         message = decode(agent_message, body, content_type)
     except (DecodeError, ArtefactMissing, ArtefactCorrupt) as exc:
         why = exc.why if isinstance(exc, DecodeError) else str(exc)
-        return Opened(Said(sender, Unreadable(why)) if who.kind == "client" else None, why)
+        if who.kind == "client":
+            return Opened(Said(sender, Unreadable(why)), why, UNREADABLE)
+        return Opened(Said(sender, Forged(seq, f"it cannot be read: {why}")), why, UNREADABLE)
     nonce = run.nonces.get(message.task)
     if nonce is None:
-        return Opened(None, f"there is no task {message.task} in this run")
+        return _forged(sender, seq, f"there is no task {message.task} in this run")
     assert who.who is not None
     genuine = seal.genuine_report(
-        _published(who.who, who.run),
-        delivery.data,
-        headers,
-        run=run.id,
-        agent=who.who,
-        task=message.task,
-        nonce=nonce,
+        _published(who.who, who.run), data, headers, run=run.id, agent=who.who, task=message.task, nonce=nonce
     )
     if not genuine:
-        return Opened(None, f"its code does not prove that {sender} received task {message.task}")
+        return _forged(sender, seq, f"its code does not prove that {sender} received task {message.task}")
     return Opened(Said(sender, message))
+
+
+def _forged(sender: str, seq: int, why: str) -> Opened:
+    return Opened(Said(sender, Forged(seq, why)), why)

@@ -25,9 +25,11 @@ from consort_bus.errors import BusError
 from consort_bus.listen import Heard, listening
 from consort_bus.subjects import AgentSubject
 from consort_orchestrator.core import Candidate
+from consort_orchestrator.core.state import Node
+from consort_orchestrator.shell.pauses import Pauses
 from consort_shared.card import AgentCard, Presence
 from consort_shared.codec import MSGPACK, decode
-from consort_shared.entries import Accepted, Fact, Failure, Granted
+from consort_shared.entries import Accepted, Doubted, Fact, Failure, Granted, Heeded
 from consort_shared.errors import DecodeError
 
 SILENCE = 10.0
@@ -48,8 +50,9 @@ class _Seen:
 class Registry:
     """The live agents and what they offer."""
 
-    def __init__(self, bus: Bus, presences: Bucket, seal: OrchestratorSeal) -> None:
+    def __init__(self, bus: Bus, presences: Bucket, seal: OrchestratorSeal, pauses: Pauses) -> None:
         self._bus = bus
+        self._pauses = pauses
         self._presences = presences
         self._seal = seal
         self._seen: dict[str, dict[str, _Seen]] = defaultdict(dict)
@@ -67,32 +70,45 @@ class Registry:
             callback()
 
     def candidates(self, skill: str) -> list[Candidate]:
-        """The live agents that offer a skill."""
-        return [Candidate(name, slots, self._load[name]) for name, slots in self._offers.get(skill, ())]
+        """The live agents that offer a skill and are not paused."""
+        offers = self._offers.get(skill, ())
+        if self._pauses:
+            offers = [(name, slots) for name, slots in offers if name not in self._pauses]
+        return [Candidate(name, slots, self._load[name]) for name, slots in offers]
+
+    def paused(self, nodes: Iterable[Node]) -> frozenset[str]:
+        """Those among the agents of some tasks that are paused."""
+        if not self._pauses:
+            return frozenset()
+        return frozenset(node.agent for node in nodes if node.agent in self._pauses)
 
     @property
     def skills(self) -> list[str]:
-        return list(self._offers)
+        """The skills that somebody offers who is not paused."""
+        return [skill for skill in self._offers if self.candidates(skill)]
+
+    @property
+    def agents(self) -> list[str]:
+        """The agents of which a process is there."""
+        return [agent for agent, seen in self._seen.items() if seen]
 
     def count(self, facts: Iterable[Fact]) -> None:
         """Keep the load up to date with what was decided."""
         for fact in facts:
             if isinstance(fact, Granted):
                 self._load[fact.agent] += 1
-            elif isinstance(fact, (Accepted, Failure)) and self._load[fact.agent] > 0:
+            elif (
+                isinstance(fact, (Accepted, Failure, Doubted))
+                or (isinstance(fact, Heeded) and fact.order == "stop")
+            ) and self._load[fact.agent] > 0:
                 self._load[fact.agent] -= 1
 
-    def forget_load(self, agents: Iterable[str]) -> None:
-        """Tasks that ended without a report: their run was cancelled."""
-        for agent in agents:
-            if self._load[agent] > 0:
-                self._load[agent] -= 1
-
-    def card(self, agent: str) -> AgentCard | None:
-        """The card that an agent's live processes show."""
-        for seen in self._seen.get(agent, {}).values():
-            return seen.presence.card
-        return None
+    def shown(self, agent: str) -> dict[str, tuple[AgentCard, int]]:
+        """The cards that an agent's live processes show, each with the revision of its sign of life."""
+        return {
+            instance: (seen.presence.card, seen.revision)
+            for instance, seen in self._seen.get(agent, {}).items()
+        }
 
     async def run(self) -> None:
         """Keep the picture up to date until cancelled."""
@@ -100,9 +116,18 @@ class Registry:
             while True:
                 try:
                     await self.refresh()
+                    await self.look_at_pauses()
                 except BusError as exc:
                     log.warning("signs of life cannot be read now: %s", exc)
                 await asyncio.sleep(REREAD)
+
+    async def look_at_pauses(self) -> tuple[list[str], list[str]]:
+        """Read which agents are paused: those, and those that go on since. Raises BusError."""
+        before = set(self.skills)
+        found = await self._pauses.refresh(self.agents)
+        if set(self.skills) - before:
+            self.tell_news()
+        return found
 
     async def refresh(self) -> None:
         """Read all presences anew. Raises BusError."""

@@ -1,13 +1,15 @@
 """An orchestrator process: what it opens, in which order, and how it stops.
 
 Opening: the bus, the registry, the answers to agents, the inbox last. Closing in
-reverse: take no more, finish what is on the desk, then let go of the bus. A
-process that is killed instead loses nothing; another, or the next, goes on.
+reverse: take no more, let others have this one's share at once, finish what is on
+the desk, then let go of the bus. A process that is killed instead loses nothing;
+another, or the next, goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import logging
 import secrets
 from collections.abc import Callable
@@ -17,24 +19,31 @@ from functools import lru_cache
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket
+from consort_bus.clock import ServerClock
 from consort_bus.connection import Bus
 from consort_bus.envelope import OrchestratorSeal
-from consort_bus.errors import AccessDenied
+from consort_bus.errors import AccessDenied, BusError
 from consort_bus.publish import Publisher
 from consort_bus.pull import Delivery, Pull
 from consort_bus.subjects import InboxSubject
-from consort_bus.topology import PRIORITY_GROUP
+from consort_bus.topology import PRIORITY_GROUP, SHARD_PIN_TIMEOUT
 from consort_bus.wire import Wire
+from consort_orchestrator.shell.admission import Admission
 from consort_orchestrator.shell.dead import DeadLetters
 from consort_orchestrator.shell.desk import Desk
 from consort_orchestrator.shell.effects import Effects
 from consort_orchestrator.shell.history import History
 from consort_orchestrator.shell.inbox import Incoming
+from consort_orchestrator.shell.janitor import Janitor
 from consort_orchestrator.shell.joining import Joining
+from consort_orchestrator.shell.judge import Judge
+from consort_orchestrator.shell.pauses import Pauses
+from consort_orchestrator.shell.presence import Presences
+from consort_orchestrator.shell.redriving import Redriving
 from consort_orchestrator.shell.registry import Registry
 from consort_shared.plan.expressions import condition
 
-SWEEP = 5.0
+SWEEP = 1.0
 BATCH = 64
 """Messages that one shard's consumer may send ahead."""
 
@@ -57,43 +66,84 @@ class Orchestrator:
     def __init__(self, bus: Bus, wire: Wire) -> None:
         if bus.mac_key is None:
             raise AccessDenied(str(bus.identity), "publish to", "log", ("orchestrator",))
-        self.writer = f"{bus.identity.name}-{secrets.token_hex(3)}"
-        self._bus = bus
+        instance = secrets.token_hex(3)
+        self.writer = f"{bus.identity.name}-{instance}"
         self._wire = wire
-        seal = OrchestratorSeal(bus.mac_key)
-        publisher = Publisher(wire)
+        self._clock = ServerClock(wire)
+        seal, publisher = OrchestratorSeal(bus.mac_key), Publisher(wire)
         artefacts = Artefacts(wire, bus.identity)
-        self._dead = DeadLetters(publisher)
-        self.registry = Registry(bus, Bucket(wire, publisher, subjects.AGENTS), seal)
-        self._joining = Joining(bus, wire, publisher, seal, self.registry)
+        control = Bucket(wire, publisher, subjects.CONTROL)
+        pauses, dead = Pauses(wire, control), DeadLetters(wire, publisher)
+        now = self._clock.now
+        self.registry = Registry(bus, Bucket(wire, publisher, subjects.AGENTS), seal, pauses)
         history = History(wire, artefacts, seal)
         effects = Effects(bus, publisher, Bucket(wire, publisher, subjects.CONTEXT), artefacts, seal)
-        self._desk = Desk(self.writer, history, effects, self.registry, artefacts, seal, self._dead)
+        self._joining = Joining(
+            bus.identity.name, bus, wire, publisher, seal, self.registry, pauses, history, now
+        )
+        self._admission = Admission(wire)
+        redriving = Redriving(dead, seal, artefacts)
+        self._judge = Judge(
+            self.writer,
+            history,
+            effects,
+            self.registry,
+            artefacts,
+            seal,
+            dead,
+            redriving,
+            self._admission,
+            now,
+        )
+        self._desk = Desk(self._judge, dead, now)
+        self._presences = Presences(
+            bus.identity.name,
+            instance,
+            control,
+            seal,
+            self._clock,
+            importlib.metadata.version("consort-agents"),
+            lambda: self._judge.decisions,
+        )
+        self._janitor = Janitor(bus, wire, publisher, history, self.registry, self._clock)
 
     @property
     def health(self) -> Health:
-        return Health(self.writer, self._desk.decisions, self._desk.cached)
+        return Health(self.writer, self._judge.decisions, self._desk.cached)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until told to stop, then finish what is in hand."""
+        pulls = [self._pull(shard) for shard in range(subjects.SHARDS)]
+        await self._measure()
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self.registry.run()),
                 group.create_task(self._joining.run()),
+                group.create_task(self._admission.run()),
+                group.create_task(self._presences.run(pulls)),
+                group.create_task(self._janitor.run(pulls[0])),
                 group.create_task(self._sweep()),
             ]
             await self.registry.refresh()
             condition("true").evaluate({})  # the first expression loads the language: not while runs wait
-            pulls = [group.create_task(self._pull(shard).run()) for shard in range(subjects.SHARDS)]
+            pulling = [group.create_task(pull.run()) for pull in pulls]
             log.info("orchestrator %s is ready", self.writer)
             ready()
             await stop.wait()
-            for pull in pulls:
-                pull.cancel()
+            await self._presences.leave()
+            for pull, task in zip(pulls, pulling, strict=True):
+                pull.yield_pin()
+                task.cancel()
             await self._desk.drained()
             for task in background:
                 task.cancel()
         log.info("orchestrator %s has stopped", self.writer)
+
+    async def _measure(self) -> None:
+        try:
+            await self._clock.measure()
+        except BusError as exc:
+            log.info("the time of the bus cannot be asked for now: %s", exc)
 
     def _pull(self, shard: int) -> Pull:
         return Pull(
@@ -103,6 +153,7 @@ class Orchestrator:
             self._arrived,
             batch=BATCH,
             group=PRIORITY_GROUP,
+            pin_renewal=SHARD_PIN_TIMEOUT.total_seconds() / 3,
         )
 
     def _arrived(self, delivery: Delivery) -> None:
@@ -116,3 +167,4 @@ class Orchestrator:
         while True:
             await asyncio.sleep(SWEEP)
             self._desk.sweep()
+            self._desk.keep()

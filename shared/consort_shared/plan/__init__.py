@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Repeat,
         Retry,
         Step,
+        Undo,
     )
     from consort_shared.plan.source import LoadedPlan, load, load_checked, loads
 
@@ -56,6 +57,7 @@ _HOMES = {
     "Step": "model",
     "StepBuilder": "build",
     "Template": "expressions",
+    "Undo": "model",
     "as_mermaid": "draw",
     "as_svg": "draw",
     "as_text": "draw",
@@ -90,6 +92,7 @@ __all__ = [
     "Step",
     "StepBuilder",
     "Template",
+    "Undo",
     "as_mermaid",
     "as_svg",
     "as_text",

@@ -22,7 +22,7 @@ from consort_shared.errors import PlanError
 from consort_shared.plan.check import SkillInfo, check
 from consort_shared.plan.expressions import OPEN, ExpressionError, condition, texts_in
 from consort_shared.plan.faults import faults_of
-from consort_shared.plan.model import ForEach, Plan, Repeat, Retry
+from consort_shared.plan.model import ForEach, Plan, Repeat, Retry, Undo
 from consort_shared.plan.reader import Document
 from consort_shared.plan.tokens import Reference
 from consort_shared.values import Json
@@ -36,6 +36,7 @@ __all__ = [
     "index",
     "item",
     "iteration",
+    "output",
     "previous",
 ]
 
@@ -84,6 +85,8 @@ iteration = Ref("iteration")
 """The iteration of the `repeat` around, from 1."""
 previous = Ref("previous")
 """What the last iteration gave: `previous["draft"]["output"]`, or `previous["output"]` of a repeated task."""
+output = Ref("output")
+"""In what undoes a step: the result of that step."""
 
 
 def expr(text: str) -> str:
@@ -127,10 +130,14 @@ class _Steps:
         context: Iterable[str] = (),
         timeout: float | str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
+        undo: Undo | Mapping[str, Any] | str | None = None,
         title: str | None = None,
         **inputs: Any,
     ) -> StepBuilder:
-        """Adds a task. Further keywords are inputs of the skill; `with_` takes those whose names are taken here."""
+        """Adds a task. Further keywords are inputs of the skill; `with_` takes those whose names are taken here.
+
+        `undo` is what takes the task back once it is done: what a file would say there, or just a skill.
+        """
         written = {"skill": skill, "title": title, "join": join, "if": if_, "for_each": _each(for_each)}
         written |= {
             "repeat": repeat,
@@ -138,6 +145,7 @@ class _Steps:
             "retry": retry,
             "key": key,
             "context": list(context),
+            "undo": {"skill": undo} if isinstance(undo, str) else undo,
         }
         return self._add(name, needs, {**written, "with": {**inputs, **(with_ or {})}})
 
@@ -208,14 +216,19 @@ class PlanBuilder(_Steps):
         goal: str = "",
         description: str = "",
         version: str = "1",
+        timeout: float | str | None = None,
     ) -> None:
-        """`inputs` maps names to Python types, JSON type names, or what a file would say there."""
+        """`inputs` maps names to Python types, JSON type names, or what a file would say there.
+
+        `timeout` is for the whole run: seconds, or text such as `1h`.
+        """
         super().__init__()
         self._head: dict[str, Json] = {
             "name": name,
             "version": version,
             "goal": goal,
             "description": description,
+            "timeout": timeout,
         }
         self._head["inputs"] = {key: _input(spec) for key, spec in (inputs or {}).items()}
         self._output: Json = None
@@ -229,7 +242,7 @@ class PlanBuilder(_Steps):
 
     def build(self, skills: Mapping[str, SkillInfo] | None = None) -> Plan:
         """The plan, checked. Raises PlanError with every fault."""
-        written = {key: value for key, value in self._head.items() if value}
+        written = {key: value for key, value in self._head.items() if value not in (None, "", {})}
         written |= {"steps": self._steps} | ({"output": self._output} if self._output is not None else {})
         source = str(self._head["name"])
         try:
@@ -258,8 +271,8 @@ def _plain(value: Any) -> Json:
     match value:
         case Ref():
             return str(value)
-        case ForEach() | Repeat() | Retry():
-            return _plain(value.model_dump(exclude_unset=True))
+        case ForEach() | Repeat() | Retry() | Undo():
+            return _plain(value.model_dump(by_alias=True, exclude_unset=True))
         case Mapping():
             return {str(key): _plain(part) for key, part in value.items()}
         case list() | tuple():
@@ -273,7 +286,8 @@ def _plain(value: Any) -> Json:
 def _uses(step: Mapping[str, Json]) -> Iterator[str]:
     """The steps that the expressions of a step read, in their order."""
     bare = [step.get("if"), step.get("key"), (step.get("repeat") or {}).get("until")]
-    full = [text for _, text in texts_in([step.get("for_each"), step.get("with")])]
+    undo = (step.get("undo") or {}).get("with")
+    full = [text for _, text in texts_in([step.get("for_each"), step.get("with"), undo])]
     for text in [*full, *(text for text in bare if isinstance(text, str))]:
         try:
             found = condition(text).references()  # the braces of `full` are there already

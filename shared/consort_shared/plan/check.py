@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from consort_shared.errors import Fault, PlanError
 from consort_shared.plan.contracts import SkillInfo, input_faults
 from consort_shared.plan.expressions import OPEN, ExpressionError, Template, condition, parse, texts_in
-from consort_shared.plan.model import AtLeast, InputSpec, Plan, Repeat
+from consort_shared.plan.model import AtLeast, InputSpec, Plan, Repeat, Undo
 from consort_shared.plan.scopes import Path, Place, Scope, cycles, graph, scopes, size_and_depth
 from consort_shared.plan.sight import Sight, View, in_for_each, loop_of
 from consort_shared.plan.tokens import WORDS
@@ -92,6 +92,8 @@ class _Check:
         self.scopes = list(scopes(self.plan))
         self._names()
         self._inputs()
+        if self.plan.timeout == 0:
+            self._fault(("timeout",), "must be more than 0; leave it out for a run without a limit")
         for scope in self.scopes:
             for cycle in cycles(graph(scope.steps)):
                 drawn = " -> ".join(cycle if len(cycle) <= 12 else [*cycle[:10], "…", cycle[-1]])
@@ -138,13 +140,16 @@ class _Check:
 
     def _needs(self, place: Place) -> None:
         step, scope = place.step, place.scope
+        named: set[str] = set()
         for at, need in enumerate(step.needs):
             path = (*place.path, "needs", at)
-            if need in step.needs[:at]:
+            if need in named:
                 self._fault(path, f"`{need}` is named twice")
-            elif need in scope.steps:
                 continue
-            elif need in {outer.name for outer in place.outwards()}:
+            named.add(need)
+            if need in scope.steps:
+                continue
+            if need in {outer.name for outer in place.outwards()}:
                 self._fault(path, f"`{need}` is the block this step is in; a step cannot need it")
             elif need in self.places:
                 where = dotted(self.places[need].path)
@@ -175,7 +180,15 @@ class _Check:
             if template is not None:
                 self._references(template, (*path, "key"), inside)
         self._texts(step.with_, (*path, "with"), inside)
-        self._skill(place)
+        if step.skill is not None:
+            self._skill(step.skill, step.with_, path)
+        if step.undo is not None:
+            self._undo(step.undo, place, inside)
+
+    def _undo(self, undo: Undo, place: Place, inside: View) -> None:
+        path = (*place.path, "undo")
+        self._texts(undo.with_, (*path, "with"), View(place, inside.item, inside.loop, undone=place))
+        self._skill(undo.skill, undo.with_, path)
 
     def _until(self, repeat: Repeat, place: Place, outside: View) -> None:
         view = View(place, outside.item, loop=place, until=place)
@@ -193,9 +206,8 @@ class _Check:
             self._fault(path, f"must be a list or an expression, is {kind_of(items)}")
         self._texts(items, path, view)
 
-    def _skill(self, place: Place) -> None:
-        skill, path = place.step.skill, place.path
-        if skill is None or self.skills is None:
+    def _skill(self, skill: str, given: Mapping[str, Json], path: Path) -> None:
+        if self.skills is None:
             return
         if skill not in self.skills:
             offered = sorted(self.skills)
@@ -205,7 +217,7 @@ class _Check:
             return
         schema = self.skills[skill].input_schema
         if schema is not None:
-            for below, what in input_faults(skill, schema, place.step.with_):
+            for below, what in input_faults(skill, schema, given):
                 self._fault((*path, "with", *below), what)
 
     # expressions

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from consort_shared.plan.model import InputSpec, Plan, Step
-from consort_shared.plan.phrases import described, needs_of, shortened
+from consort_shared.plan.phrases import described, duration, needs_of, shortened
 from consort_shared.plan.scopes import graph, layers
 from consort_shared.plan.svg import as_svg
 from consort_shared.plan.wording import type_words
@@ -26,6 +26,8 @@ def as_text(plan: Plan) -> str:
         lines.append(shortened(plan.goal or plan.description, 100))
     if plan.inputs:
         lines.append(f"inputs: {', '.join(_input(name, spec) for name, spec in plan.inputs.items())}")
+    if plan.timeout is not None:
+        lines.append(f"within {duration(plan.timeout)}")
     lines.append("")
     lines.extend(_layers(plan.steps, ""))
     if plan.output is not None:

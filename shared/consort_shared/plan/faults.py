@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from consort_shared.errors import Fault
 from consort_shared.ids import NAME_PATTERN, SKILL_PATTERN
-from consort_shared.plan.model import AtLeast, ForEach, InputSpec, JoinRule, Plan, Repeat, Retry, Step
+from consort_shared.plan.model import AtLeast, ForEach, InputSpec, JoinRule, Plan, Repeat, Retry, Step, Undo
 from consort_shared.plan.reader import Document
 from consort_shared.plan.wording import did_you_mean, dotted, kind_of, listed
 from consort_shared.values import Json
@@ -25,6 +25,7 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "repeat": Repeat,
     "retry": Retry,
     "join": AtLeast,
+    "undo": Undo,
 }
 _DURATIONS = frozenset({"timeout", "wait", "longest"})
 _WANTED = {

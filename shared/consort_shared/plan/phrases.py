@@ -30,7 +30,9 @@ def described(step: Step) -> list[str]:
     if step.key is not None:
         found.append(f"once per {_bare(step.key)}")
     if step.timeout != DEFAULT_TIMEOUT:
-        found.append(f"within {_duration(step.timeout)}")
+        found.append(f"within {duration(step.timeout)}")
+    if step.undo is not None:
+        found.append(f"undone by {step.undo.skill}")
     if step.retry.attempts != Retry().attempts:
         found.append(f"{step.retry.attempts} attempt{'s' if step.retry.attempts > 1 else ''}")
     return found
@@ -61,7 +63,8 @@ def _bare(value: Json) -> str:
     return shortened(text, 40)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`90s`, `5m`: a time as plans write it."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:g}{unit}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from consort_shared.plan.model import ForEach, InputSpec, Plan, Repeat, Retry, Step, seconds
+from consort_shared.plan.model import ForEach, InputSpec, Plan, Repeat, Retry, Step, Undo, seconds
 
 ID = "urn:consort:schema:plan:1"
 _DURATION = r"^\s*[0-9]+(\.[0-9]+)?(ms|s|m|h|d)?\s*$"
@@ -18,9 +18,16 @@ def schema() -> dict[str, Any]:
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     made["$id"] = ID
     made["title"] = "Consort plan"
-    for model in (InputSpec, Retry, ForEach, Repeat, Step):
+    for model in (InputSpec, Retry, ForEach, Repeat, Step, Undo):
         _allow_text(model, made["$defs"][model.__name__]["properties"])
+    made["properties"]["timeout"] = _perhaps(made["properties"]["timeout"])
     return made
+
+
+def _perhaps(duration: dict[str, Any]) -> dict[str, Any]:
+    """A duration or null, as number or text, too."""
+    text = {"type": "string", "pattern": _DURATION}
+    return {**duration, "anyOf": [*duration["anyOf"], text]}
 
 
 def _allow_text(model: type[BaseModel], properties: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@ through others, and those that the blocks around it need; `item` and `index` in
 and below a `for_each`, `iteration` and `previous` in and below a `repeat`. An
 `if` is decided once, before the step's own modifier, so it sees none of the
 modifier's names, nor does `for_each.items`. `repeat.until` sees the steps of its
-block, or `output` of its task, and the names of its loop. The plan's `output`
-sees the steps of the top.
+block, or `output` of its task, and the names of its loop. What undoes a step sees
+what that step's inputs see, and its `output`: of one item, of one iteration. The
+plan's `output` sees the steps of the top.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class View:
     """the innermost repeated step around the expression"""
     until: Place | None = None
     """the repeated step whose `until` this is"""
+    undone: Place | None = None
+    """the step that is undone with this"""
 
 
 def in_for_each(place: Place | None) -> bool:
@@ -118,6 +121,8 @@ class Sight:
             return f"there is no step `{name}`{hint}"
         outwards = list(place.outwards()) if place is not None else []
         if place is not None and name == place.name:
+            if self.view.undone is not None:
+                return f"what undoes `{name}` knows its output as `output`"
             return f"`{name}` cannot use its own output" + (
                 "; the last iteration's is `previous.output`" if place.step.repeat else ""
             )
@@ -147,6 +152,11 @@ class Sight:
             rest = rest[1:]
         if not rest:
             return ""
+        return self._within(place, rest)
+
+    def _within(self, place: Place, rest: Path) -> str:
+        """Why a path into one result of a step cannot be followed, or nothing."""
+        step = place.step
         if step.steps is not None:
             if rest[0] not in step.steps:
                 hint = (
@@ -174,9 +184,14 @@ class Sight:
         return what.replace(f"steps.{path[0]}", f"previous.{path[0]}")
 
     def _own_output(self, path: Path) -> str:
-        until = self.view.until
+        until, undone = self.view.until, self.view.undone
+        if undone is not None:
+            return self._within(undone, path) if path else ""
         if until is None:
-            return "`output` alone is known only in the `until` of a repeated task; write steps.<name>.output"
+            return (
+                "`output` alone is known only in the `until` of a repeated task and in an `undo`; "
+                "write steps.<name>.output"
+            )
         if until.step.steps is not None:
             return (
                 "a repeated block has no `output` in its `until`; write steps.<name>.output of a step in it"

@@ -1,0 +1,103 @@
+"""How a run ends when it is not simply done: agents are called off, completed steps undone, the end is put in words.
+
+First everything that is not in hand ends; each agent with a task is told to stop,
+and again each second, until it acknowledges or is taken for silent. Then what was
+completed and can be undone is undone, the last one first, one at a time; one that
+cannot be undone is no reason not to try the next. With nothing in hand and nothing
+to undo the run ends at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from consort_orchestrator.core.ledger import unsettled
+from consort_orchestrator.core.moves import UNDO, node_at
+from consort_orchestrator.core.state import RUN_ITSELF, Node, Phase, Run, in_hand
+from consort_shared.entries import Ending, Finished, Heeded
+from consort_shared.messages import Hold, Stop
+from consort_shared.plan.wording import listed
+
+if TYPE_CHECKING:
+    from consort_orchestrator.core.advance import Advance
+
+TIMER = "timer"
+"""Who ends a run whose time is up."""
+
+
+def end_run(going: Advance, state: Literal["failed", "cancelled"], why: str, by: str = "") -> None:
+    """Begin to end the run; it is over at once when nothing is in hand and nothing to be undone."""
+    run = going.run
+    at_work = in_hand(run)
+    if not at_work and not run.undoable:
+        going.emit(Finished(state=state, why="; ".join([why, *_open_effects(run)])))
+        return
+    if run.paused is not None:
+        hold(going, on=False)
+    going.emit(Ending(state=state, why=why, by=by))
+    for node in at_work:
+        tell_to_stop(going, node)
+    wind_up(going)
+
+
+def wind_up(going: Advance) -> None:
+    """Undo the next step once nothing is in hand, and finish when none is left."""
+    run = going.run
+    while run.finished is None and not run.stopping:
+        if not run.undoable:
+            assert run.ending is not None
+            going.emit(Finished(state=run.ending.state, why=_in_words(run)))
+            return
+        path = f"{run.undoable[-1]}{UNDO}"
+        if path in run.nodes:
+            return  # under way
+        going.grant(node_at(run, path))
+
+
+def overdue(going: Advance) -> None:
+    """The run's own time is up: it fails; or, while it is ending, those told to stop are told again or given up."""
+    run, now = going.run, going.world.now
+    due = run.due.get(RUN_ITSELF)
+    if due is None:
+        return
+    if run.ending is None:
+        if due <= now:
+            assert run.plan is not None
+            assert run.plan.timeout is not None
+            end_run(going, "failed", f"the run was not done within {run.plan.timeout:g} s", TIMER)
+        return
+    for path in list(run.stopping):
+        node = run.nodes[path]
+        if due > now:
+            tell_to_stop(going, node)
+        else:
+            going.end(Heeded(path=path, task=node.task, agent=node.agent, order="stop", how="silent"), path)
+    going.settle()
+
+
+def tell_to_stop(going: Advance, node: Node) -> None:
+    going.orders.append((node.agent, Stop(run=going.run.id, task=node.task)))
+
+
+def hold(going: Advance, *, on: bool) -> None:
+    """Tell every agent that has a task of the run in hand that the run is paused, or goes on."""
+    for agent in dict.fromkeys(node.agent for node in in_hand(going.run)):
+        going.orders.append((agent, Hold(run=going.run.id, on=on)))
+
+
+def _in_words(run: Run) -> str:
+    assert run.ending is not None
+    parts = [run.ending.why]
+    undoing = [run.nodes[path] for path in run.undone]
+    done = sum(node.phase is Phase.DONE for node in undoing)
+    if done:
+        parts.append(f"{done} step{'s' if done > 1 else ''} undone")
+    parts += [
+        f"`{node.undoes}` could not be undone: {node.why}" for node in undoing if node.phase is Phase.FAILED
+    ]
+    return "; ".join([*parts, *_open_effects(run)])
+
+
+def _open_effects(run: Run) -> list[str]:
+    found = [f"{key} of {path}" for path, key in unsettled(run)]
+    return [f"it is not known whether these effects happened: {listed(found)}"] if found else []
