@@ -75,9 +75,10 @@ async def _measured(
     waiting_cpu = (cpu_of(pid) - used) / (time.monotonic() - since)
     settled = resident_of(pid)
     async with agent_side(server, life):
-        began = time.monotonic()
+        began, used = time.monotonic(), cpu_of(pid)
         await _all(client, runs, "ended")
         woken = time.monotonic() - began
+        woken_cpu = cpu_of(pid) - used
     return {
         "runs": runs,
         "handing_in_s": round(taken, 1),
@@ -87,6 +88,7 @@ async def _measured(
         "orchestrator_mib_peak": round(peak_of(pid), 1),
         "orchestrator_cpu_while_waiting_percent": round(100 * waiting_cpu, 2),
         "agent_came_all_done_s": round(woken, 1),
+        "agent_came_orchestrator_cpu_s": round(woken_cpu, 1),
     }
 
 

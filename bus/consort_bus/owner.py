@@ -75,10 +75,26 @@ class Owner(RunReader):
         return await self._tell(run, Retry(path=path, inputs=inputs))
 
     async def resolve(
-        self, run: str, path: str, key: str, verdict: Literal["done", "redo"], value: Json = None
+        self,
+        run: str,
+        path: str,
+        key: str,
+        verdict: Literal["done", "redo"],
+        value: Json = None,
+        *,
+        id: str = "",
     ) -> int:
-        """Answer whether an effect happened: `done`, with what it gave, or `redo`. Raises BusError."""
-        return await self._tell(run, Resolve(path=path, key=key, verdict=verdict, value=value))
+        """Answer whether an effect happened: `done`, with what it gave, or `redo`.
+
+        `id` is that of the try which was looked up, `EffectBegun.id`: an answer that comes late is then never
+        taken for one about a later try. Raises BusError.
+        """
+        return await self._tell(
+            run,
+            Resolve(path=path, key=key, verdict=verdict, value=value, id=id)
+            if id
+            else Resolve(path=path, key=key, verdict=verdict, value=value),
+        )
 
     async def _tell(
         self, run: str, message: Submit | Cancel | Pause | Resume | Retry | Resolve | Redrive

@@ -76,6 +76,11 @@ class Resolve(Tagged):
     key: str
     verdict: Literal["done", "redo"]
     value: Json = None
+    id: str = Field(
+        default="",
+        max_length=64,
+        description="the try it is about, as its `EffectBegun` names it; empty for the last",
+    )
 
 
 class Redrive(Tagged):

@@ -93,7 +93,9 @@ class _Maker:
     def step(self, name: str, earlier: list[str], around: _Scope, depth: int) -> dict[str, Any]:
         needs = [other for other in earlier[-4:] if self.often(50)]
         self.before[name] = set(needs).union(*(self.before[need] for need in needs))
-        seen = [other for other in earlier if other in self.before[name]]
+        # In a calm plan only what is needed directly: what comes before that may be skipped early, and go on meanwhile.
+        known = set(needs) if self.calm else self.before[name]
+        seen = [other for other in earlier if other in known]
         here = _Scope(
             [*around.tasks, *(other for other in seen if other in self.plain)],
             [*around.seen, *seen],

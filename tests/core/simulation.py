@@ -54,7 +54,6 @@ from consort_shared.messages import (
     EffectAnswer,
     Pause,
     Report,
-    Resolve,
     Resume,
     Retry,
     Submit,
@@ -165,10 +164,6 @@ class Simulation(Workers):
 
     def send(self, said: Said) -> None:
         """Put a message into the inbox; now and then it comes to the dead letters first, or is said twice."""
-        if isinstance(said.message, Resolve):
-            # It does not say which try it is about, so it has to be judged before the next is in doubt.
-            self.at(self.soon(), "deliver", Letter(said))
-            return
         if self.chance(0.02):
             self.letters += 1
             said = replace(said, letter=self.letters, by="person.anna")
@@ -221,8 +216,6 @@ class Simulation(Workers):
                 continue
             if facts:
                 self.append(desk, run, facts)
-                for letter in batch:
-                    letter.acked |= isinstance(letter.said.message, Resolve)
                 self.crash()
             if self.rng.random() < 0.1:
                 self.say_again(said, world)

@@ -13,7 +13,7 @@ import heapq
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from auditor import Auditor
 
@@ -302,7 +302,8 @@ class Workers:
 
     def looked(self, path: str, key: str) -> Resolve:
         """What a person finds who looks whether an effect happened."""
-        return Resolve(path=path, key=key, verdict="done" if self.outside.done[path, key] else "redo")
+        verdict: Literal["done", "redo"] = "done" if self.outside.done[path, key] else "redo"
+        return Resolve(path=path, key=key, verdict=verdict, id=self.folded.effects[path, key].id)
 
     # --- orders
 

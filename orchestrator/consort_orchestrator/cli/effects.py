@@ -125,8 +125,8 @@ async def _resolve(
         run = await resolved(client, place, text)
         picture = await picture_of(client, run)
         require_owner(client, picture)
-        _require_open(await ledger_of(client, run), run, step, key)
-        asked = await client.resolve(run, step, key, "redo" if redo else "done", value)
+        line = _open_line(await ledger_of(client, run), run, step, key)
+        asked = await client.resolve(run, step, key, "redo" if redo else "done", value, id=line.id)
         follows: list[Fact] = []
 
         def take(fact: Fact) -> bool:
@@ -146,8 +146,8 @@ async def _resolve(
     return DONE
 
 
-def _require_open(lines: list[Line], run: str, step: str, key: str) -> None:
-    """Raises InvalidInput for an effect that is not on record, or of which it is known what became of it."""
+def _open_line(lines: list[Line], run: str, step: str, key: str) -> Line:
+    """The effect that is not settled. Raises InvalidInput when it is settled or not on record."""
     line = next((line for line in lines if (line.path, line.key) == (step, key)), None)
     if line is None:
         known = [f"{one.key} of {one.path}" for one in lines if one.state in ("begun", "in doubt")]
@@ -156,6 +156,7 @@ def _require_open(lines: list[Line], run: str, step: str, key: str) -> None:
     if line.state in ("done", "undone"):
         became = "is done" if line.state == "done" else "did not happen"
         raise InvalidInput(f"{key} of {step} {became} already, says {speaker(line.by)}")
+    return line
 
 
 def _line_data(line: Line) -> dict[str, Any]:

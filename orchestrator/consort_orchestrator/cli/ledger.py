@@ -25,6 +25,8 @@ class Line:
     tries: int = 1
     by: str = ""
     output: Output | None = None
+    id: str = ""
+    """of the last try"""
     at: float = 0.0
     """seconds since 1970, of the last word on it"""
 
@@ -41,7 +43,15 @@ def effects_of(facts: Iterable[tuple[float, Fact]]) -> list[Line]:
             case EffectBegun():
                 tries = before.tries + 1 if before is not None else 1
                 lines[where] = Line(
-                    fact.path, fact.key, "begun", fact.agent, fact.instance, fact.task, tries, at=at
+                    fact.path,
+                    fact.key,
+                    "begun",
+                    fact.agent,
+                    fact.instance,
+                    fact.task,
+                    tries,
+                    id=fact.id,
+                    at=at,
                 )
             case EffectSettled():
                 line = before or Line(fact.path, fact.key, "begun", "", "", "")

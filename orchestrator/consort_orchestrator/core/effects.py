@@ -95,6 +95,11 @@ def resolve(going: Advance, said: Said, answer: Resolve) -> None:
         what = f"it has {listed(keys)}" if keys else "it has begun none"
         going.refused.append((said, f"`{answer.path}` has no effect `{answer.key}`; {what}"))
         return
+    if answer.id and answer.id != known.id:
+        if answer.id not in known.past:  # an answer said again, about a try that is settled, is no news
+            why = f"`{answer.path}` has no try {answer.id} of the effect `{answer.key}`"
+            going.refused.append((said, why))
+        return
     if not known.open:
         if (known.verdict, known.by) != (verdict, said.sender):
             why = f"the effect `{answer.key}` of `{answer.path}` is settled: {known.verdict}, says {known.by}"
