@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?=
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos clean lock
@@ -25,8 +26,8 @@ $(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.lock
 demo: $(BIN)/.installed  ## one real run: a bus, an orchestrator, five agents, a report
 	@$(BIN)/consort run examples/market-analysis/plan.yaml
 
-test: $(BIN)/.installed-dev  ## the whole test suite, against a real server and real processes
-	@$(BIN)/python -m pytest
+test: $(BIN)/.installed-dev  ## the whole test suite, against real servers and processes, WORKERS tests at a time
+	@$(BIN)/python -m pytest -n $(WORKERS)
 
 check: $(BIN)/.installed-dev  ## formatting, lint, types, import rules
 	@$(BIN)/ruff format --check .

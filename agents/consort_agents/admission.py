@@ -1,7 +1,8 @@
 """Which delivered tasks are begun.
 
 What is new is begun at once, without asking anybody. A task that comes again, waited
-long, or is about a paused run needs the orchestrator's word. One that was delivered
+long, is older than this process's place on the bus, or is about a paused run needs the
+orchestrator's word. One that was delivered
 too often is not begun, because it may be what its processes died of.
 """
 
@@ -53,7 +54,8 @@ class Admission:
         """Whether to begin a task; if not, it is seen to. Raises BusError."""
         delivery = held.delivery
         times = delivery.delivered
-        late = times > 1 or self._attendance.now() - delivery.time.timestamp() > WAITED_LONG
+        stored = delivery.time.timestamp()
+        late = times > 1 or self._attendance.now() - stored > WAITED_LONG or stored < self._attendance.joined
         if (late or self._heeding.orders.any) and not await self._heeding.may_begin(held, late):
             return False
         if times > self._card.poison_after and held.task.granted.skill in self._skills:

@@ -51,6 +51,8 @@ class Attendance:
         self._presences = Bucket(wire, publisher, subjects.AGENTS)
         self._started = time.time()
         self._ahead: float | None = None
+        self.joined = 0.0
+        """when this process was welcomed last, by the bus's clock; 0 before"""
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that deadlines are set by; own time where no orchestrator told it."""
@@ -81,6 +83,7 @@ class Attendance:
                 continue
             if not welcome.accepted:
                 raise AgentError(f"agent {self._card.name!r} is not admitted: {welcome.why}")
+            self.joined = welcome.now
             if welcome.now > 0:
                 self._ahead = welcome.now - (asked + time.monotonic()) / 2
             return welcome.consumer

@@ -13,6 +13,7 @@ import json
 import logging
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,6 +49,8 @@ PATIENCE = 600.0
 """Seconds to go on trying to have something stored before the task is given back."""
 ASK_AGAIN = 2.0
 PUT_PATIENCE, EFFECT_PATIENCE = 30.0, 60.0
+FRESH = 1.0
+"""Seconds after asking within which an effect that is allowed may begin; later it is asked again."""
 LAST_WORD = 0.3
 """Seconds for saying that an effect was not done, when its attempt is being ended."""
 PROGRESS_LIMIT = 2000
@@ -157,6 +160,10 @@ class Speaker:
                 pause = min(pause * 2, 5.0)
 
 
+def _allows(answer: Reply) -> bool:
+    return isinstance(answer, EffectAnswer) and answer.verdict == "do"
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptVoice:
     """What one attempt says; the `Voice` of its context."""
@@ -199,7 +206,14 @@ class AttemptVoice:
         question = self._effect(secrets.token_hex(8), key, "begin", unknown=unknown)
         asked: list[bool] = []
         try:
-            answer = await self.speaker.ask(self.task, question, EFFECT_PATIENCE, lambda: asked.append(True))
+            while True:
+                since = time.monotonic()
+                answer = await self.speaker.ask(
+                    self.task, question, EFFECT_PATIENCE, lambda: asked.append(True)
+                )
+                # What was allowed a while ago may be another's by now: the process was frozen, or cut off.
+                if time.monotonic() - since < FRESH or not _allows(answer):
+                    break
         except BaseException as exc:
             if asked:
                 await self._not_done(question)

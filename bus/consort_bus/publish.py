@@ -26,6 +26,8 @@ __all__ = ["PubAck", "PublishRefused", "Publisher", "WrongLastSequence"]
 IN_FLIGHT = 1024
 """Messages without an acknowledgement that one publisher allows before `publish_nowait` waits."""
 
+_SHORTEST_TRY = 0.03
+"""Seconds that an answer is waited for at least."""
 _FENCE_CODES = frozenset({10071, 10164})
 # an account at its limit, no room in the server, memory, disk, and a stream or subject at its limit
 _FULL_CODES = frozenset({10002, 10023, 10028, 10047, 10077})
@@ -163,7 +165,8 @@ class Publisher:
                     unknown = exc
                 elif isinstance(exc, PublishRefused) and not certain:
                     raise
-                over = loop.time() + pause >= until or self._wire.nc.is_closed
+                # A try that has no time for its answer would only make unknown what is certain.
+                over = loop.time() + pause + _SHORTEST_TRY >= until or self._wire.nc.is_closed
                 if over or not (certain or patience):
                     raise unknown or _told(exc) from exc
             await asyncio.sleep(pause)

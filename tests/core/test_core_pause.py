@@ -45,7 +45,7 @@ def test_what_is_in_hand_is_finished_and_nothing_follows_until_it_goes_on() -> N
     assert driver.phase("b") is Phase.PENDING
     assert driver.wait(10_000) == ()
     assert resume(driver) == ["b"]
-    assert driver.held == []
+    assert driver.held == [("ann", False)]
     assert driver.run.paused is None
 
 

@@ -58,7 +58,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Health": {
         "doctor": ("doctor:doctor", "How everything is, and the commands that mend what is not."),
-        "chaos": ("chaos:chaos", "Inject faults into a system of its own, and check it."),
+        "chaos": ("chaos:chaos", "Try a system of its own under faults."),
     },
     "Plans": {"plan": ("plans:plan", "Check and draw plans, and print their schema.")},
     "Processes": {

@@ -80,8 +80,12 @@ def tell_to_stop(going: Advance, node: Node) -> None:
 
 
 def hold(going: Advance, *, on: bool) -> None:
-    """Tell every agent that has a task of the run in hand that the run is paused, or goes on."""
-    for agent in dict.fromkeys(node.agent for node in in_hand(going.run)):
+    """Tell every agent that has a task of the run in hand that the run is paused, or goes on.
+
+    That it goes on is told to all that ever had one: the task they had when it was paused may be done by now.
+    """
+    nodes = in_hand(going.run) if on else going.run.nodes.values()
+    for agent in dict.fromkeys(node.agent for node in nodes if node.agent):
         going.orders.append((agent, Hold(run=going.run.id, on=on)))
 
 
