@@ -257,13 +257,18 @@ class Paused(Tagged):
     fact: Literal["paused"] = "paused"
     by: str
     why: str = ""
+    asked: float = Field(default=0.0, description="when it was asked for: seconds since 1970, 0 if not known")
 
 
 class Resumed(Tagged):
-    """The run goes on; what was under way has so much more time as the pause lasted."""
+    """The run goes on; what was under way has so much more time as the pause lasted.
+
+    Of a run that was not paused it says that a pause asked for earlier, which comes late, does not count.
+    """
 
     fact: Literal["resumed"] = "resumed"
     by: str
+    asked: float = Field(default=0.0, description="when it was asked for: seconds since 1970, 0 if not known")
 
 
 class Heeded(Tagged):

@@ -82,6 +82,7 @@ class Auditor:
         self.settled: dict[tuple[str, str], str] = {}
         self.doubts: set[tuple[str, str]] = set()
         self.letters: set[int] = set()
+        self.asked = 0.0
         self.heard: set[tuple[str, str, str]] = set()
 
     def take(self, entry: Entry) -> None:
@@ -133,8 +134,9 @@ class Auditor:
             case EffectBegun() | EffectSettled() | Doubted():
                 self._effect(fact)
             case Paused() | Resumed():
-                assert self.paused is isinstance(fact, Resumed), f"{fact.fact} twice"
-                self.paused = not self.paused
+                assert fact.asked > self.asked, f"{fact.fact} although something newer was asked for"
+                assert not (self.paused and isinstance(fact, Paused)), "paused twice"
+                self.asked, self.paused = fact.asked, isinstance(fact, Paused)
             case Heeded():
                 self._heeded(fact)
             case Redriven():

@@ -120,6 +120,7 @@ class Simulation(Workers):
         self.alarm = 0
         self.crashes = 0
         self.letters = 0
+        self.asked = 0.0
 
     def crash(self, probability: float = 0.04) -> None:
         if self.chance(probability):
@@ -140,7 +141,6 @@ class Simulation(Workers):
             for agent in self.agents:
                 self.at(self.soon(15), "leave", agent)
                 self.at(self.soon(40), "hush", agent)
-            self.at(HEALED - self.now + 30.0, "steer", Said("person.pat", Resume()))
         while self.heap and self.events < MOST_EVENTS:
             self.events += 1
             self.now, _, kind, what = heapq.heappop(self.heap)
@@ -164,7 +164,10 @@ class Simulation(Workers):
 
     def send(self, said: Said) -> None:
         """Put a message into the inbox; now and then it comes to the dead letters first, or is said twice."""
-        if self.chance(0.02):
+        if isinstance(said.message, (Pause, Resume)):
+            self.asked += 1e-6  # no two are stored at the same moment
+            said = replace(said, at=self.now + self.asked)
+        elif self.chance(0.02):
             self.letters += 1
             said = replace(said, letter=self.letters, by="person.anna")
             self.at(self.soon(5), "deliver", Letter(said))

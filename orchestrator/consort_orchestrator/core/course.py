@@ -43,8 +43,9 @@ def apply(run: Run, fact: Course, at: float) -> None:
                 raise IllegalMove("", "is paused already, or ending")
             run.paused = fact
             run.paused_at = at
+            run.steered = max(run.steered, fact.asked)
         case Resumed():
-            _resumed(run, at)
+            _resumed(run, fact, at)
         case Heeded():
             _heeded(run, fact)
         case Ending():
@@ -94,10 +95,14 @@ def _set_time(run: Run, at: float) -> None:
         set_due(run, RUN_ITSELF, at + run.plan.timeout)
 
 
-def _resumed(run: Run, at: float) -> None:
+def _resumed(run: Run, fact: Resumed, at: float) -> None:
     """What was under way has so much more time as the pause lasted; a wait before a new attempt went on."""
     if run.paused is None:
-        raise IllegalMove("", "is not paused")
+        if fact.asked <= run.steered:
+            raise IllegalMove("", "is not paused")
+        run.steered = fact.asked
+        return
+    run.steered = max(run.steered, fact.asked)
     length = max(0.0, at - run.paused_at)
     run.paused = None
     run.paused_at = 0.0

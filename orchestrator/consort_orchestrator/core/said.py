@@ -62,3 +62,5 @@ class Said:
     by: str = ""
     """the person who wants that"""
     edited: bool = False
+    at: float = 0.0
+    """when the bus stored it, in seconds since 1970; 0 when that does not matter"""

@@ -240,6 +240,8 @@ class Run:
     """by path of a failed task that was to be done again: who wanted it"""
     paused: Paused | None = None
     paused_at: float = 0.0
+    steered: float = 0.0
+    """when the pause, or its end, that counts was asked for; what was asked earlier comes too late"""
     ending: Ending | None = None
     stopping: dict[str, None] = field(default_factory=dict)
     """paths of the instances whose agents were told to stop"""

@@ -42,10 +42,7 @@ def _steer(going: Advance, said: Said, message: Steering) -> None:
         case Pause():
             _pause(going, said, message)
         case Resume():
-            if _goes_on(going, said) and going.run.paused is not None:
-                going.emit(Resumed(by=said.sender))
-                hold(going, on=False)
-                going.look_round()
+            _resume(going, said)
         case Retry():
             _retry(going, said, message)
         case Resolve():
@@ -71,13 +68,32 @@ def _cancel(going: Advance, said: Said, message: Cancel) -> None:
 
 def _pause(going: Advance, said: Said, message: Pause) -> None:
     run = going.run
-    if not _goes_on(going, said):
+    if _too_late(run, said) or not _goes_on(going, said):
         return
     if run.ending is not None:
         going.refused.append((said, f"the run is ending: {run.ending.why}"))
     elif run.paused is None:
-        going.emit(Paused(by=said.sender, why=message.why))
+        asked = {"asked": said.at} if said.at else {}
+        going.emit(Paused(by=said.sender, why=message.why, **asked))
         hold(going, on=True)
+
+
+def _resume(going: Advance, said: Said) -> None:
+    """Also of a run that is not paused: the pause that this ends may have been overtaken on its way."""
+    run = going.run
+    if _too_late(run, said) or not _goes_on(going, said):
+        return
+    if run.paused is not None:
+        going.emit(Resumed(by=said.sender, asked=said.at) if said.at else Resumed(by=said.sender))
+        hold(going, on=False)
+        going.look_round()
+    elif said.at and run.ending is None:
+        going.emit(Resumed(by=said.sender, asked=said.at))
+
+
+def _too_late(run: Run, said: Said) -> bool:
+    """Whether it was asked for before the pause, or the end of it, that counts; or is that very message again."""
+    return bool(said.at) and said.at <= run.steered
 
 
 # --- trying again

@@ -122,7 +122,7 @@ class Desk:
             case = self._line.popleft()
             try:
                 while case.queue:
-                    batch, case.queue = case.queue, []
+                    batch, case.queue = sorted(case.queue, key=_place), []
                     try:
                         await self._batch(case, batch)
                     finally:
@@ -180,3 +180,8 @@ class Desk:
             delivery.ack()
         except BusError as exc:
             log.warning("it cannot be set aside now: %s", exc)
+
+
+def _place(incoming: Incoming) -> int:
+    """In the order in which they were said: what comes again may have been overtaken."""
+    return incoming.delivery.seq

@@ -7,7 +7,7 @@ code for a report's attempt. What cannot be read or proved is refused whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
@@ -52,9 +52,12 @@ async def open_message(incoming: Incoming, run: Run, seal: OrchestratorSeal, art
     delivery = incoming.delivery
     if incoming.subject.kind == "timer":
         return Opened(Said("timer", Wake()))
-    return await read_message(
+    opened = await read_message(
         incoming.subject, delivery.data, delivery.headers, delivery.seq, run, seal, artefacts
     )
+    if opened.said is None or incoming.subject.kind == "agent":
+        return opened
+    return replace(opened, said=replace(opened.said, at=delivery.time.timestamp()))
 
 
 async def read_message(
