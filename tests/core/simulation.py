@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 
 from plans import INPUTS, seeded_plan
-from workers import HEALED, LOOK_AFTER, Workers
+from workers import LOOK_AFTER, Workers
 
 from consort_orchestrator.core import (
     Candidate,
@@ -199,6 +199,8 @@ class Simulation(Workers):
         for _ in range(20):
             run = desk.run if desk.run is not None else self.load(desk)
             desk.run = None
+            batch = [letter for letter in batch if not self.too_early(run, letter, batch)]
+            batch.sort(key=lambda letter: not isinstance(letter.said.message, Submit))
             said = [self.twisted(run, letter.said) for letter in batch]
             hushed = frozenset(agent.name for agent in self.agents if agent.paused)
             nonce = f"{self.rng.getrandbits(48):012x}"
@@ -230,6 +232,12 @@ class Simulation(Workers):
             desk.run = run
             return
         raise AssertionError("no entry in 20 attempts")
+
+    def too_early(self, run: Run, letter: Letter, batch: list[Letter]) -> bool:
+        """Whether something is wanted of a run whose submission is still on its way: the shell puts that off."""
+        submitted = any(isinstance(other.said.message, Submit) for other in batch)
+        early = run.plan is None and run.finished is None and letter.said.at > 0 and not submitted
+        return early and self.now - letter.said.at < 10.0
 
     def say_again(self, said: list[Said], world: World) -> None:
         """Judging the same messages again has to change nothing. The log is read from its first entry."""

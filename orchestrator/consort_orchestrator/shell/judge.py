@@ -47,6 +47,8 @@ from consort_shared.messages import POISON, Submit
 
 ATTEMPTS = 20
 """How often one batch is decided anew when others write to the same run."""
+PATIENCE, _LATER = 10.0, 0.5
+"""Seconds for which what is wanted of a run that is not there yet is put off, and for how long at a time."""
 _PAUSE = 0.02
 """Seconds more to wait after each refusal: a replica may lag a moment behind."""
 
@@ -64,6 +66,8 @@ class _Opened:
     """messages to set aside, with the reason and the kind of reason"""
     letters: dict[int, Letter] = field(default_factory=dict)
     """by what was said: the dead letter that it came from"""
+    put_off: list[Incoming] = field(default_factory=list)
+    """messages that were given back, because what they are about is not there yet"""
     turned_away: set[int] = field(default_factory=set)
     """what was said and is not to be set aside, although it is refused"""
 
@@ -121,6 +125,7 @@ class Judge:
             return
         run = case.run or (Run(case.id) if guessed else await self._load(case))
         opened = await self._open(case, run, batch)
+        batch = [incoming for incoming in batch if incoming not in opened.put_off]
         waited = list(run.waiting.values())
         now = self._now()
         case.run = None  # until the entry is stored, the run in memory may be ahead of the log
@@ -159,8 +164,14 @@ class Judge:
             opened, letter = await open_message(incoming, run, self._seal, self._artefacts), None
             if opened.redrive is not None:
                 opened, letter = await self._redriving.reopened(*opened.redrive, run)
-            if opened.said is not None and isinstance(opened.said.message, Submit) and run.plan is None:
-                opened = self._admitted(opened, opened.said, found)
+            first = opened.said
+            if first is not None and run.plan is None and run.finished is None:
+                if isinstance(first.message, Submit):
+                    opened = self._admitted(opened, first, found)
+                elif self._too_early(first, found):
+                    incoming.delivery.nak(_LATER)
+                    found.put_off.append(incoming)
+                    continue
             if opened.refusal:
                 found.refused.append((incoming, opened.refusal, opened.kind))
             if opened.said is not None:
@@ -172,6 +183,12 @@ class Judge:
                 digest = body_digest(incoming.delivery.data)[:16]
                 found.causes.append(Cause(sender=opened.said.by or opened.said.sender, digest=digest))
         return found
+
+    def _too_early(self, said: Said, found: _Opened) -> bool:
+        """Whether something is wanted of a run whose submission may still be on its way: it was overtaken then."""
+        if any(isinstance(other.message, Submit) for other in found.said):
+            return False
+        return said.at > 0 and self._now() - said.at < PATIENCE
 
     def _admitted(self, opened: Opened, said: Said, found: _Opened) -> Opened:
         """A new run is turned away, on record, while there is room only for those under way."""
