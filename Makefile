@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?=
 WORKERS ?= 4
+SECONDS ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos clean lock
+.PHONY: help demo test check bench chaos soak clean lock
 
 help:  ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ bench: $(BIN)/.installed-dev  ## latency and throughput beside a bare loop; OUT=
 
 chaos: $(BIN)/.installed-dev  ## faults over whole systems, 200 seeds or ten minutes; OUT=file.json keeps the report
 	@$(BIN)/consort chaos --seeds 200 --runs 8 --storm 1s --time 10m $(if $(OUT),--out $(OUT))
+
+soak: $(BIN)/.installed-dev  ## work without end, every process replaced, nothing may grow; SECONDS=180 and two minutes more
+	@CONSORT_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m soak -s tests/system/test_soak.py
 
 lock:  ## pin the versions of all dependencies anew (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra specialists --group build pyproject.toml -o requirements.lock

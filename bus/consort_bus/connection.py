@@ -123,7 +123,7 @@ class Bus:
         """Waits until the connection is closed for good, and says why: the process should end then."""
         await self._closed.wait()
         why = str(self._last_error or "closed").lower()
-        if "authentication" in why or "authorization" in why:
+        if _refuses(why):
             gone = "the credentials have expired or were revoked"
             return CredentialsRefused(str(self.identity), self.url, gone)
         return BusUnreachable(self.url, why)
@@ -378,12 +378,17 @@ async def _try_connect(bus: Bus, options: dict[str, Any], connect_timeout: float
     return failures[-1] if failures else TimeoutError()
 
 
+def _refuses(said: str) -> bool:
+    """Whether the server's words, in lower case, are about who asks; that it waited too long for them is not."""
+    return "authorization" in said or ("authentication" in said and "timeout" not in said)
+
+
 def _why_unreachable(bus: Bus, credentials: Credentials, cause: Exception) -> BusError:
     said = str(cause).lower()
     hung_up = isinstance(cause, ConnectionError) and bool(bus.greeting)
     expires = credentials.expires
     expired = expires is not None and expires <= datetime.now(UTC)
-    if "authorization" in said or "authentication" in said or (hung_up and expired):
+    if _refuses(said) or (hung_up and expired):
         if expires is not None and expired:
             why = f"the credentials expired at {expires:%Y-%m-%d %H:%M:%S} UTC; have new ones issued"
         else:

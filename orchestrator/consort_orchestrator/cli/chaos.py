@@ -119,6 +119,8 @@ def chaos(
     """
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise InvalidInput(f"{keep} is not empty: name a new folder with --keep")
+    if out is not None and not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise InvalidInput(f"{out} cannot be written: name another file with --out")
     own = run_to_end(_own(plan_file, references, pairs, inputs_file))
     options = Options(
         seed=seed,

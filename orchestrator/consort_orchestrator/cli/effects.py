@@ -105,7 +105,12 @@ def _given(text: str | None) -> Json:
     try:
         value: Json = json.loads(text)
         size = len(canonical(value))
-    except ValueError:
+    except ValueError as exc:
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            # The answer counts for good: what was to be JSON must not pass as text.
+            raise InvalidInput(
+                f"--value is no JSON: {exc}; if it is meant as text, write {json.dumps(text)!r}"
+            ) from exc
         value, size = text, len(text.encode())
     if size > INLINE_LIMIT:
         raise InvalidInput(f"--value has {size} bytes, at most {INLINE_LIMIT} are taken")

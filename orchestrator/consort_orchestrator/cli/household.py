@@ -95,14 +95,27 @@ async def keep_bus(supervisor: Supervisor, folder: Path, url: str) -> None:
         try:
             if await asyncio.to_thread(embedded.status, folder) is not None:
                 continue
+            before = await asyncio.to_thread(embedded.nodes, folder)
             server = await asyncio.to_thread(embedded.start, folder, keep=False)
+            after = await asyncio.to_thread(embedded.nodes, folder)
         except ServerFailed as exc:
             supervisor.tell(f"the bus is away: {exc.what}")
             continue
-        if server.started:
-            supervisor.tell(f"the bus had died and was started again, process {server.pid}")
+        for text in _started_anew(before, after):
+            supervisor.tell(text)
         if server.url != url:
             raise InvalidInput(f"the bus came back at {server.url} instead of {url}: start anew")
+
+
+def _started_anew(before: Sequence[Node], after: Sequence[Node]) -> list[str]:
+    """What to say of the servers that have another process than before."""
+    pids = {node.name: node.pid for node in before}
+    whose = "node {} of the bus" if len(after) > 1 else "the bus"
+    return [
+        f"{whose.format(node.name)} had died and was started again, process {node.pid}"
+        for node in after
+        if node.pid is not None and node.pid != pids.get(node.name)
+    ]
 
 
 def slots_of(pairs: Sequence[str]) -> dict[str, int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from consort_bus.client import Client
+from consort_bus.cluster import SIZES
 from consort_orchestrator.cli.ending import DONE
 from consort_orchestrator.cli.household import Household, keep_bus, only_one, orchestrator_names, slots_of
 from consort_orchestrator.cli.offers import Offer, installed, offers_of, offers_required
@@ -24,10 +26,25 @@ JOIN_LIMIT = 15.0
 _LOOK = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be kept running. Without `nodes` the bus has those that it had."""
+
+    agents: tuple[str, ...]
+    orchestrators: int
+    nodes: int | None
+    slots: Mapping[str, int]
+
+
 @click.command()
 @agents_option("Which agents; by default all that are installed.")
 @click.option(
     "--orchestrators", type=click.IntRange(1, 32), default=1, show_default=True, help="How many of them."
+)
+@click.option(
+    "--nodes",
+    type=click.Choice([str(size) for size in SIZES]),
+    help="How many servers the bus has. [default: as before; 1]",
 )
 @click.option(
     "--slots", "slots", multiple=True, metavar="NAME=N", help="How many tasks an agent takes at a time."
@@ -35,7 +52,12 @@ _LOOK = 0.1
 @in_folder
 @printing
 def up(
-    agents: tuple[str, ...], orchestrators: int, slots: tuple[str, ...], folder: Path, printer: Printer
+    agents: tuple[str, ...],
+    orchestrators: int,
+    nodes: str | None,
+    slots: tuple[str, ...],
+    folder: Path,
+    printer: Printer,
 ) -> int:
     """Start bus, orchestrator and agents, and keep them running until Ctrl-C.
 
@@ -47,13 +69,13 @@ def up(
     Examples:
       consort up
       consort up --agents writer,mine.py:agent --slots writer=4
-      consort up --orchestrators 2 --folder /var/lib/consort
+      consort up --orchestrators 2 --nodes 3 --folder /var/lib/consort
     """
-    wanted = slots_of(slots)
+    wanted = _Wanted(agents, orchestrators, None if nodes is None else int(nodes), slots_of(slots))
     with only_one(folder):
         stopped_by_user = False
         try:
-            run_to_end(_up(folder, agents, orchestrators, wanted, printer))
+            run_to_end(_up(folder, wanted, printer))
         except KeyboardInterrupt:
             stopped_by_user = True
         if stopped_by_user:
@@ -61,24 +83,22 @@ def up(
     return DONE
 
 
-async def _up(
-    folder: Path, named: Sequence[str], orchestrators: int, slots: dict[str, int], printer: Printer
-) -> None:
+async def _up(folder: Path, wanted: _Wanted, printer: Printer) -> None:
     def tell(text: str) -> None:
         printer.note(f"{clock(time.time())}  {text}")
 
-    offers = await _offers(named, tell)
-    for name in slots:
+    offers = await _offers(wanted.agents, tell)
+    for name in wanted.slots:
         if name not in {offer.card.name for offer in offers}:
             raise InvalidInput(f"--slots names {name!r}, which is not among the agents")
-    async with local_bus(folder) as server, Supervisor(server.folder / "logs", tell) as supervisor:
+    async with local_bus(folder, nodes=wanted.nodes) as server, Supervisor(server.folder / "logs", tell) as supervisor:
         household = Household(folder, server.url)
         keeping = asyncio.create_task(keep_bus(supervisor, folder, server.url))
         try:
-            for name in orchestrator_names(orchestrators):
+            for name in orchestrator_names(wanted.orchestrators):
                 await supervisor.start(household.orchestrator(name))
             for offer in offers:
-                await supervisor.start(household.agent(offer, slots=slots.get(offer.card.name)))
+                await supervisor.start(household.agent(offer, slots=wanted.slots.get(offer.card.name)))
             _show(printer, folder, server.url, server.pid, supervisor)
             await _joined(Place(None, None, folder), supervisor, offers, printer)
             await keeping
