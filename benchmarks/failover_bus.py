@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from consort_bus import checking, embedded, subjects, topology
+from consort_bus import checking, embedded, jetstream, subjects, topology
 from consort_bus.append import Fence
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded, Node
@@ -155,7 +155,7 @@ async def _well(bus: Bus) -> None:
 
 
 async def _leader(bus: Bus, server: Embedded) -> Node:
-    answer = json.loads((await bus.request(subjects.stream_info(subjects.LOG))).data)
+    answer = json.loads((await bus.request(jetstream.stream_info(subjects.LOG))).data)
     name = answer["cluster"]["leader"].rpartition("-")[2]
     return next(node for node in embedded.nodes(server.folder) if node.name == name)
 

@@ -18,7 +18,7 @@ from benchmarks.driver import Driver, Measured, Submit
 from benchmarks.processes import Side, bare_side, consort_side, peak_of
 from benchmarks.shape import Shape, shape_of
 from benchmarks.workloads import Workload
-from consort_bus import subjects, topology
+from consort_bus import jetstream, subjects, topology
 from consort_bus.client import connect
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded, credentials_for, running
@@ -89,7 +89,7 @@ class Session:
         await asyncio.gather(*(self._unpin(shard) for shard in range(subjects.SHARDS)))
 
     async def _unpin(self, shard: int) -> None:
-        subject = subjects.consumer_unpin(subjects.INBOX, subjects.shard_consumer_name(shard))
+        subject = jetstream.consumer_unpin(subjects.INBOX, subjects.shard_consumer_name(shard))
         await self._setup.request(subject, json.dumps({"group": PRIORITY_GROUP}).encode())
 
 

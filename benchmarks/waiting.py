@@ -22,7 +22,7 @@ import uvloop
 from benchmarks.processes import Side, agent_side, cpu_of, orchestrator_side, peak_of, resident_of
 from benchmarks.session import tell
 from benchmarks.workloads import SKILL
-from consort_bus import subjects, topology
+from consort_bus import jetstream, subjects, topology
 from consort_bus.client import Client, connect
 from consort_bus.connection import open_bus
 from consort_bus.embedded import Embedded, credentials_for, running
@@ -97,7 +97,7 @@ async def _all(client: Client, runs: int, kind: str) -> None:
     body = json.dumps({"subjects_filter": f"log.*.entry.*.{kind}"}).encode()
     while True:
         answer = json.loads(
-            (await client.bus.request(subjects.stream_info(subjects.LOG), body, timeout=10)).data
+            (await client.bus.request(jetstream.stream_info(subjects.LOG), body, timeout=10)).data
         )
         if answer.get("total", 0) >= runs:
             return

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.connection import Bus
 from consort_bus.health import ask, subjects_of
 from consort_bus.letters import Letter, letter_of
@@ -114,7 +114,7 @@ async def letters_kept(bus: Bus, wire: Wire, newest: int) -> Letters:
 
     Raises BusError.
     """
-    state = (await ask(bus, subjects.stream_info(subjects.DEAD))).get("state", {})
+    state = (await ask(bus, jetstream.stream_info(subjects.DEAD))).get("state", {})
     first, last = state.get("first_seq", 0), state.get("last_seq", 0)
     held = await subjects_of(bus, subjects.DEAD, subjects.DEAD_FILTER)
     total = sum(count for subject, count in held.items() if DeadSubject.parse(subject) is not None)

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 
 import nats.errors
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.connection import Bus
 from consort_bus.errors import BusError, NoAnswer
 from consort_bus.topology import default_replicas
@@ -167,7 +167,7 @@ async def restore(
     copies = replicas or default_replicas(bus)
     for name, count in reversed(counts.items()):  # what sources another goes before it
         if count is not None:
-            await _ask(bus, name, subjects.stream_delete(name))
+            await _ask(bus, name, jetstream.stream_delete(name))
     for copied in manifest.streams:
         await _bring_back(bus, copied, folder, copies)
     if any(copied.name == subjects.INBOX and copied.consumers for copied in manifest.streams):
@@ -221,7 +221,7 @@ async def _judge_again(bus: Bus, patience: float = 0.0) -> None:
 
 async def _pause(bus: Bus, consumer: str, how: Mapping[str, str]) -> None:
     body = json.dumps(how).encode() if how else b""
-    await _ask(bus, subjects.INBOX, subjects.consumer_pause(subjects.INBOX, consumer), body)
+    await _ask(bus, subjects.INBOX, jetstream.consumer_pause(subjects.INBOX, consumer), body)
 
 
 async def _settled(bus: Bus) -> None:
@@ -231,7 +231,7 @@ async def _settled(bus: Bus) -> None:
     busy = list(_SHARDS)
     while busy and loop.time() < until:
         with suppress(_Refused):
-            info = await _ask(bus, subjects.INBOX, subjects.consumer_info(subjects.INBOX, busy[-1]))
+            info = await _ask(bus, subjects.INBOX, jetstream.consumer_info(subjects.INBOX, busy[-1]))
             if info["num_ack_pending"]:
                 await asyncio.sleep(0.05)
                 continue
@@ -243,7 +243,7 @@ async def _names(bus: Bus) -> list[str]:
     names: list[str] = []
     while True:
         body = json.dumps({"offset": len(names)}).encode()
-        answer = await _ask(bus, "", subjects.STREAM_NAMES, body)
+        answer = await _ask(bus, "", jetstream.STREAM_NAMES, body)
         page = answer.get("streams") or []
         names += page
         if not page or len(names) >= answer.get("total", 0):
@@ -255,7 +255,7 @@ async def _copy(bus: Bus, stream: str, folder: Path) -> Copied:
     chunks = await bus.nc.subscribe(bus.new_inbox())
     try:
         request = {"deliver_subject": chunks.subject, "jsck": True, "chunk_size": CHUNK_BYTES}
-        answer = await _ask(bus, stream, subjects.stream_snapshot(stream), json.dumps(request).encode())
+        answer = await _ask(bus, stream, jetstream.stream_snapshot(stream), json.dumps(request).encode())
         seen, size = hashlib.sha256(), 0
         with path.open("xb") as file:
             while True:
@@ -270,7 +270,7 @@ async def _copy(bus: Bus, stream: str, folder: Path) -> Copied:
                     await bus.publish(msg.reply)
             _to_disk(file)
     except (nats.errors.TimeoutError, nats.errors.ConnectionClosedError) as exc:
-        raise NoAnswer(subjects.stream_snapshot(stream), "timeout") from exc
+        raise NoAnswer(jetstream.stream_snapshot(stream), "timeout") from exc
     finally:
         with suppress(nats.errors.Error):
             await chunks.unsubscribe()
@@ -314,7 +314,7 @@ async def _start_restore(bus: Bus, stream: str, body: bytes) -> dict[str, Any]:
     until = loop.time() + _ANSWER
     while True:
         try:
-            return await _ask(bus, stream, subjects.stream_restore(stream), body)
+            return await _ask(bus, stream, jetstream.stream_restore(stream), body)
         except _Refused as exc:
             if exc.code not in _NAME_TAKEN or loop.time() > until:
                 raise
@@ -324,7 +324,7 @@ async def _start_restore(bus: Bus, stream: str, body: bytes) -> dict[str, Any]:
 async def _message_count(bus: Bus, stream: str) -> int | None:
     """None when there is no such stream."""
     try:
-        answer = await _ask(bus, stream, subjects.stream_info(stream))
+        answer = await _ask(bus, stream, jetstream.stream_info(stream))
     except _Refused as exc:
         if exc.code == _NO_STREAM:
             return None

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from consort_bus import subjects, topology
+from consort_bus import jetstream, subjects, topology
 from consort_bus.connection import Bus
 from consort_bus.errors import BusError, NoAnswer
 from consort_bus.layout import Layout
@@ -122,7 +122,7 @@ async def _info(bus: Bus, stream: str) -> Mapping[str, Any] | None:
     until = loop.time() + PATIENCE
     while True:
         try:
-            msg = await bus.request(subjects.stream_info(stream), timeout=_TIMEOUT)
+            msg = await bus.request(jetstream.stream_info(stream), timeout=_TIMEOUT)
             answer: Mapping[str, Any] = json.loads(msg.data)
             error = answer.get("error")
             if error is None:
@@ -183,7 +183,7 @@ def _level(what: str, used: int, most: int, unit: str) -> Trouble:
 
 async def _account(bus: Bus) -> Iterable[Finding]:
     try:
-        answer = json.loads((await bus.request(subjects.ACCOUNT_INFO, timeout=_TIMEOUT)).data)
+        answer = json.loads((await bus.request(jetstream.ACCOUNT_INFO, timeout=_TIMEOUT)).data)
     except NoAnswer as exc:
         return [_doubt("the account", str(exc), "try again")]
     most, used = answer.get("limits", {}).get("max_storage", -1), answer.get("storage", 0)

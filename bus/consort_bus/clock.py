@@ -20,7 +20,8 @@ from typing import NamedTuple, Protocol
 from nats.aio.msg import Msg
 
 from consort_bus.errors import NoAnswer
-from consort_bus.subjects import LOG, stream_info
+from consort_bus.jetstream import stream_info
+from consort_bus.subjects import LOG
 
 __all__ = ["Asks", "ServerClock"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from consort_bus import subjects, topology
+from consort_bus import jetstream, subjects, topology
 from consort_bus.clock import ServerClock
 from consort_bus.connection import Bus
 from consort_bus.errors import AccessDenied, BusError, BusUnsuitable, NoAnswer
@@ -196,7 +196,7 @@ class Examination:
         return Clock(clock.skew, clock.uncertainty, clock.now())
 
     async def _usage(self) -> Usage:
-        answer = await ask(self._bus, subjects.ACCOUNT_INFO)
+        answer = await ask(self._bus, jetstream.ACCOUNT_INFO)
         if (error := answer.get("error")) is not None:
             raise BusUnsuitable(
                 f"the server says of the account: {error.get('description')}", "allow it JetStream"
@@ -215,7 +215,7 @@ class Examination:
         return await self.part(f"stream {name}", self._stream_info(name), None)
 
     async def _stream_info(self, name: str) -> _Seen:
-        answer = await ask(self._bus, subjects.stream_info(name))
+        answer = await ask(self._bus, jetstream.stream_info(name))
         error = answer.get("error")
         if error is None:
             return _Seen(_stream_of(name, answer))
@@ -229,7 +229,7 @@ class Examination:
         found: list[ConsumerHealth] = []
         while True:
             body = json.dumps({"offset": len(found)}).encode()
-            answer = await ask(self._bus, subjects.consumer_list(stream), body)
+            answer = await ask(self._bus, jetstream.consumer_list(stream), body)
             page = [_consumer_of(stream, one) for one in answer.get("consumers") or ()]
             found += page
             if not page or len(found) >= answer.get("total", 0):
@@ -274,7 +274,7 @@ async def subjects_of(bus: Bus, stream: str, subject_filter: str) -> dict[str, i
     offset = 0
     while True:
         body = json.dumps({"subjects_filter": subject_filter, "offset": offset}).encode()
-        answer = await ask(bus, subjects.stream_info(stream), body)
+        answer = await ask(bus, jetstream.stream_info(stream), body)
         page = answer.get("state", {}).get("subjects") or {}
         found |= page
         offset += len(page)

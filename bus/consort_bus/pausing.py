@@ -16,7 +16,7 @@ from datetime import timedelta
 from nats.aio.msg import Msg
 from pydantic import TypeAdapter
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
 from consort_bus.envelope import CONTENT_TYPE
@@ -124,7 +124,7 @@ class Pausing(Owner):
             return
         if not is_token(name):
             raise UnknownAgent(name, there)
-        subject = subjects.consumer_info(subjects.LOG, subjects.agent_consumer_name(name))
+        subject = jetstream.consumer_info(subjects.LOG, subjects.agent_consumer_name(name))
         answer = json.loads((await self._wire.request(subject, b"", timeout=5.0)).data)
         if answer.get("error", {}).get("err_code") in _NO_CONSUMER:
             raise UnknownAgent(name, there)

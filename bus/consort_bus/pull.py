@@ -33,8 +33,8 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from consort_bus.errors import BusError, NoAnswer
+from consort_bus.jetstream import consumer_unpin, next_message
 from consort_bus.reading import bears_server_headers
-from consort_bus.subjects import consumer_unpin, next_message
 from consort_bus.wire import NotSent, Wire, status
 
 __all__ = ["Delivery", "Pull", "PullRefused"]

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from nats.aio.msg import Msg
 
 from consort_bus.errors import BusError, NoAnswer
-from consort_bus.subjects import direct_get, message_get
+from consort_bus.jetstream import direct_get, message_get
 from consort_bus.wire import Headers, Wire, parse_headers, status
 
 __all__ = [

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket, Value
 from consort_bus.chain import Chain, Logged, entry_of
@@ -246,7 +246,7 @@ class RunReader:
         while True:
             body = json.dumps({"subjects_filter": subjects.ENTRIES_FILTER, "offset": offset}).encode()
             answer = json.loads(
-                (await self._wire.request(subjects.stream_info(subjects.LOG), body, timeout=5)).data
+                (await self._wire.request(jetstream.stream_info(subjects.LOG), body, timeout=5)).data
             )
             found = answer.get("state", {}).get("subjects") or {}
             ids |= {where.run for subject in found if (where := EntrySubject.parse(subject)) is not None}

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.connection import Bus
 from consort_bus.errors import BusUnsuitable, NoAnswer
 
@@ -87,7 +87,7 @@ class ConsumerPlan:
     @property
     def create_subject(self) -> str:
         only = self.config.get("filter_subject")
-        return subjects.consumer_create(self.stream, self.name, only)
+        return jetstream.consumer_create(self.stream, self.name, only)
 
     def create_request(self) -> bytes:
         """Creates the consumer, or brings an existing one of that name to this configuration."""
@@ -207,7 +207,7 @@ async def ensure(bus: Bus, replicas: int | None = None, *, limits: Limits = Limi
         because = tuple(_differences(f"stream {plan.name}", wants, found))
         if not because:
             continue
-        subject = subjects.stream_create(plan.name) if found is None else subjects.stream_update(plan.name)
+        subject = jetstream.stream_create(plan.name) if found is None else jetstream.stream_update(plan.name)
         await _ask(bus, subject, json.dumps({**(found or {}), **wants}).encode())
         changes.append(Change(f"stream {plan.name}", "created" if found is None else "updated", because))
     todo = [
@@ -344,8 +344,8 @@ def _shard_consumer(shard: int) -> ConsumerPlan:
 
 async def _existing(bus: Bus, topology: Topology, patience: float = PATIENCE) -> dict[str, Config | None]:
     """The configurations that are there, by name; None for what is not. All asked at once."""
-    asked = {plan.name: subjects.stream_info(plan.name) for plan in topology.streams}
-    asked |= {plan.name: subjects.consumer_info(plan.stream, plan.name) for plan in topology.consumers}
+    asked = {plan.name: jetstream.stream_info(plan.name) for plan in topology.streams}
+    asked |= {plan.name: jetstream.consumer_info(plan.stream, plan.name) for plan in topology.consumers}
     answers = await asyncio.gather(
         *(_ask(bus, subject, b"", absent_is_fine=True, patience=patience) for subject in asked.values())
     )

@@ -11,7 +11,7 @@ from agent_kit import Orchestrator, until
 from test_agent_orders import marked
 
 from consort_agents import admission, attendance, heeding
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.subjects import CopySubject
 from consort_shared.codec import pack, unpack
 from consort_shared.entries import HandOff, Hole, Prior
@@ -75,7 +75,7 @@ async def test_a_task_that_kills_its_process_again_and_again_is_not_begun(
 ) -> None:
     """C14, and I7: a task is delivered to a process that dies without a word, as a pull that does nothing with it."""
     [given] = await give_waited(play, at_work, 1)
-    request = subjects.next_message("LOG", subjects.agent_consumer_name("clerk"))
+    request = jetstream.next_message("LOG", subjects.agent_consumer_name("clerk"))
     for _ in range(3):
         async with asyncio.timeout(10):
             await play.take(request)

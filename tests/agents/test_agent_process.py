@@ -15,7 +15,7 @@ import pytest
 from agent_kit import HERE, Orchestrator, until
 from test_agent_orders import marked
 
-from consort_bus import embedded, subjects
+from consort_bus import embedded, jetstream, subjects
 from consort_shared.card import Welcome
 from consort_shared.messages import Effect, Report
 
@@ -118,7 +118,7 @@ async def test_a_deleted_consumer_is_made_anew(play: Orchestrator, at_work: Any)
     async with at_work("clerk", grace=0.1):  # the new consumer also brings what others handed back just now
         await play.result(await play.give("clerk", "quick"))
         consumer = subjects.agent_consumer_name("clerk")
-        await play.provisioner.request(subjects.consumer_delete("LOG", consumer))
+        await play.provisioner.request(jetstream.consumer_delete("LOG", consumer))
         await until(lambda: play.announced == 2)
         assert await play.result(await play.give("clerk", "quick")) == "x"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from consort_bus import embedded, subjects, topology
+from consort_bus import embedded, jetstream, subjects, topology
 from consort_bus.access import NAME, PROVISIONER, ROLES, TABLE, covers, filled, may, who_may
 from consort_bus.connection import Bus, open_bus
 from consort_bus.credentials import Credentials
@@ -276,7 +276,7 @@ async def test_attack_forged_reply_is_marked_by_the_server(open_as: OpenAs) -> N
     async with open_as("agent", "forger") as agent, open_as(PROVISIONER, "setup") as provisioner:
         await _stored(agent, chunk, b"approved", {"X-Own": "1"})
         target = str(subjects.IncomingSubject("person", "boss", run))
-        await agent.publish(subjects.direct_get(subjects.ARTEFACTS, chunk), reply=target)
+        await agent.publish(jetstream.direct_get(subjects.ARTEFACTS, chunk), reply=target)
         await agent.barrier()
         stored = await _read_last(provisioner, subjects.INBOX, f"inbox.*.person.boss.{run}")
         assert b"Nats-Stream: ARTEFACTS" in base64.b64decode(str(stored["hdrs"]))
@@ -286,7 +286,7 @@ async def _read_last(bus: Bus, stream: str, subject: str) -> dict[str, object]:
     async with asyncio.timeout(3):
         while True:
             answer = await _stored(
-                bus, subjects.message_get(stream), json.dumps({"last_by_subj": subject}).encode()
+                bus, jetstream.message_get(stream), json.dumps({"last_by_subj": subject}).encode()
             )
             if "message" in answer:
                 message = answer["message"]
@@ -300,7 +300,7 @@ async def test_attack_push_consumer_by_others_than_orchestrators(open_as: OpenAs
         async with open_as(role, "n1") as bus:
             for stream in (subjects.LOG, subjects.CONTEXT, subjects.ARTEFACTS):
                 with pytest.raises(AccessDenied):
-                    await bus.request(subjects.consumer_create(stream, "x"), body)
+                    await bus.request(jetstream.consumer_create(stream, "x"), body)
 
 
 @pytest.mark.parametrize("rollup", ["all", "sub"])
@@ -311,7 +311,7 @@ async def test_attack_rollup_wipes_nothing(open_as: OpenAs, rollup: str) -> None
         for subject in ("$KV.AGENTS.wipes.i1", str(subjects.ChunkSubject("agent", "wipes", "ab" * 32, 0))):
             assert "error" in await _stored(attacker, subject, b"x", header)
     async with open_as("client", "c1") as client:
-        kept = await client.request(subjects.direct_get(subjects.AGENTS, f"$KV.AGENTS.keeps-{rollup}.i1"))
+        kept = await client.request(jetstream.direct_get(subjects.AGENTS, f"$KV.AGENTS.keeps-{rollup}.i1"))
         assert kept.data == b"card"
 
 
@@ -322,7 +322,7 @@ async def test_attack_acknowledging_anothers_task(open_as: OpenAs) -> None:
         await _stored(orchestrator, str(subjects.EntrySubject(run, "works", "granted")), b"task")
         async with open_as("agent", "works") as worker:
             pulled = await worker.nc.subscribe(worker.new_inbox())
-            pull = subjects.next_message(subjects.LOG, "agent_works")
+            pull = jetstream.next_message(subjects.LOG, "agent_works")
             await worker.publish(pull, b'{"batch":1,"expires":1000000000}', reply=pulled.subject)
             task = await pulled.next_msg(timeout=2)
             assert task.data == b"task"
@@ -353,7 +353,7 @@ async def test_attack_schedules_by_others_than_orchestrators(open_as: OpenAs) ->
 async def test_attack_hoarding_pull(open_as: OpenAs) -> None:
     async with open_as("orchestrator", "o1") as orchestrator, open_as("agent", "hoards") as agent:
         await topology.create_consumer(orchestrator, topology.agent_consumer("hoards", max_ack_pending=4))
-        pull = subjects.next_message(subjects.LOG, "agent_hoards")
+        pull = jetstream.next_message(subjects.LOG, "agent_hoards")
         answer = await agent.request(pull, b'{"batch":5,"expires":1000000000}')
         assert (answer.headers or {})["Status"] == "409"
         answer = await agent.request(pull, b'{"batch":1,"expires":3600000000000}')

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from consort_bus import embedded, subjects, topology
+from consort_bus import embedded, jetstream, subjects, topology
 from consort_bus.artefacts import Artefacts
 from consort_bus.backup import BackupUnusable, StreamsInTheWay, backup, load, restore
 from consort_bus.connection import Bus, open_bus
@@ -52,7 +52,7 @@ async def _everything(wire: Wire) -> Everything:
 
 
 async def _info(bus: Bus, consumer: str, stream: str = subjects.LOG) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads((await bus.request(subjects.consumer_info(stream, consumer))).data)
+    answer: dict[str, Any] = json.loads((await bus.request(jetstream.consumer_info(stream, consumer))).data)
     return answer
 
 

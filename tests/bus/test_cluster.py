@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from consort_bus import checking, embedded, growth, subjects, topology
+from consort_bus import checking, embedded, growth, jetstream, subjects, topology
 from consort_bus.append import Fence
 from consort_bus.cluster import ClusterPlan
 from consort_bus.connection import Bus, open_bus
@@ -61,7 +61,7 @@ async def _leader(bus: Bus, server: Embedded, stream: str = subjects.LOG) -> Nod
     async with asyncio.timeout(ELECTION):
         while True:
             try:
-                answer = json.loads((await bus.request(subjects.stream_info(stream), timeout=1)).data)
+                answer = json.loads((await bus.request(jetstream.stream_info(stream), timeout=1)).data)
                 name = answer["cluster"]["leader"].rpartition("-")[2]
                 return next(node for node in embedded.nodes(server.folder) if node.name == name)
             except (NoAnswer, KeyError):

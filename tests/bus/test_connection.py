@@ -17,7 +17,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from consort_bus import embedded, subjects
+from consort_bus import embedded, jetstream, subjects
 from consort_bus.connection import Bus, open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.embedded import Embedded
@@ -159,7 +159,7 @@ async def test_credentials_end_while_connected(embedded_bus: Embedded) -> None:
         async with asyncio.timeout(5):
             assert isinstance(await bus.wait_closed(), CredentialsRefused)
         with pytest.raises(NoAnswer):
-            await bus.request(subjects.stream_info(subjects.LOG))
+            await bus.request(jetstream.stream_info(subjects.LOG))
     assert "the credentials expired at" in await _refusal(embedded_bus.url, brief)
 
 
@@ -185,7 +185,7 @@ async def test_a_refused_request_says_so_at_once(open_as: OpenAs) -> None:
         assert "client" in denied.value.allowed
         # an upper-case subject comes back from the library in lower case
         with pytest.raises(AccessDenied):
-            await bus.request(subjects.stream_info(subjects.DEAD), timeout=5)
+            await bus.request(jetstream.stream_info(subjects.DEAD), timeout=5)
 
 
 async def test_a_refusal_nobody_waits_for_reaches_the_alarm(open_as: OpenAs) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from consort_bus import embedded, subjects, topology
+from consort_bus import embedded, jetstream, subjects, topology
 from consort_bus.connection import open_bus
 from consort_bus.errors import ServerFailed
 
@@ -65,7 +65,7 @@ async def test_killed_and_started_again_with_port_and_data_kept(folder: Path) ->
     assert back.pid != server.pid
     async with open_bus(back.url, setup) as bus:
         assert await topology.check(bus) == []
-        assert (await bus.request(subjects.direct_get(subjects.AGENTS, "$KV.AGENTS.a1.i1"))).data == b"card"
+        assert (await bus.request(jetstream.direct_get(subjects.AGENTS, "$KV.AGENTS.a1.i1"))).data == b"card"
 
 
 def test_a_taken_port_is_given_up(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from consort_bus import checking, embedded, subjects, topology
+from consort_bus import checking, embedded, jetstream, subjects, topology
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded
 from consort_bus.errors import AccessDenied, BusUnsuitable
@@ -72,8 +72,8 @@ async def test_from_nothing_to_everything_and_then_nothing(empty_server: Embedde
 async def test_drift_is_found_and_mended(empty_server: Embedded) -> None:
     async with _provisioner(empty_server) as bus:
         await topology.ensure(bus)
-        dead = (await _api(bus, subjects.stream_info(subjects.DEAD)))["config"]
-        await _api(bus, subjects.stream_update(subjects.DEAD), {**dead, "max_age": 0, "max_msgs": 5})
+        dead = (await _api(bus, jetstream.stream_info(subjects.DEAD)))["config"]
+        await _api(bus, jetstream.stream_update(subjects.DEAD), {**dead, "max_age": 0, "max_msgs": 5})
         await _api(bus, "$JS.API.CONSUMER.DELETE.INBOX.shard_7")
         plan = next(plan for plan in topology.wanted().consumers if plan.name == "shard_8")
         other = topology.ConsumerPlan(plan.stream, plan.name, {**plan.config, "ack_wait": 30_000_000_000})
@@ -90,13 +90,13 @@ async def test_drift_is_found_and_mended(empty_server: Embedded) -> None:
         }
         assert await topology.check(bus) == []
         # what an administrator set besides stays
-        assert (await _api(bus, subjects.stream_info(subjects.DEAD)))["config"]["max_msgs"] == 5
+        assert (await _api(bus, jetstream.stream_info(subjects.DEAD)))["config"]["max_msgs"] == 5
 
 
 async def test_limits_are_set_and_then_left_alone(empty_server: Embedded) -> None:
     async with _provisioner(empty_server) as bus:
         await topology.ensure(bus)
-        inbox = (await _api(bus, subjects.stream_info(subjects.INBOX)))["config"]
+        inbox = (await _api(bus, jetstream.stream_info(subjects.INBOX)))["config"]
         assert inbox["max_msgs"] == topology.INBOX_MSGS
         limits = topology.Limits(log_bytes=500_000_000, inbox_msgs=77)
         assert {change.what for change in await topology.ensure(bus, limits=limits)} == {
@@ -104,8 +104,8 @@ async def test_limits_are_set_and_then_left_alone(empty_server: Embedded) -> Non
             "stream INBOX",
         }
         assert await topology.ensure(bus) == []
-        assert (await _api(bus, subjects.stream_info(subjects.LOG)))["config"]["max_bytes"] == 500_000_000
-        assert (await _api(bus, subjects.stream_info(subjects.INBOX)))["config"]["max_msgs"] == 77
+        assert (await _api(bus, jetstream.stream_info(subjects.LOG)))["config"]["max_bytes"] == 500_000_000
+        assert (await _api(bus, jetstream.stream_info(subjects.INBOX)))["config"]["max_msgs"] == 77
 
 
 async def test_the_state_is_checked_too(empty_server: Embedded) -> None:
@@ -122,11 +122,11 @@ async def test_the_state_is_checked_too(empty_server: Embedded) -> None:
         assert full["stream LOG"].level == "warning"
         assert "bus setup" in full["stream LOG"].mend
         await topology.ensure(bus, limits=topology.Limits(log_bytes=-1, inbox_msgs=100_000))
-        await _api(bus, subjects.stream_purge(subjects.INBOX))
+        await _api(bus, jetstream.stream_purge(subjects.INBOX))
         assert [str(finding) for finding in await checking.check(bus, 3)][:1] == [
             "stream LOG: num_replicas is 1, not 3"
         ]
-        await _api(bus, subjects.stream_delete(subjects.DEAD))
+        await _api(bus, jetstream.stream_delete(subjects.DEAD))
         assert [str(finding) for finding in await checking.check(bus)] == ["stream DEAD is missing"]
         await topology.ensure(bus)
     [disk] = [finding for finding in checking.check_folder(empty_server.folder) if "power" in str(finding)]
@@ -138,9 +138,9 @@ async def test_the_state_is_checked_too(empty_server: Embedded) -> None:
 async def test_a_stream_of_another_kind_is_not_overwritten(empty_server: Embedded) -> None:
     async with _provisioner(empty_server) as bus:
         await topology.ensure(bus)
-        waiting = (await _api(bus, subjects.stream_info(subjects.WAITING)))["config"]
+        waiting = (await _api(bus, jetstream.stream_info(subjects.WAITING)))["config"]
         await _api(bus, "$JS.API.STREAM.DELETE.KV_WAITING")
-        await _api(bus, subjects.stream_create(subjects.WAITING), {**waiting, "storage": "memory"})
+        await _api(bus, jetstream.stream_create(subjects.WAITING), {**waiting, "storage": "memory"})
         with pytest.raises(BusUnsuitable, match=r"refuses STREAM\.UPDATE\.KV_WAITING.*must be removed first"):
             await topology.ensure(bus)
         await _api(bus, "$JS.API.STREAM.DELETE.KV_WAITING")
@@ -175,7 +175,9 @@ async def _inbox_of(bus: Bus, runs: list[str], count: int) -> dict[str, list[Inb
     """Where the inbox keeps the messages of some runs, once there are so many."""
     async with asyncio.timeout(8):
         while True:
-            state = (await _api(bus, subjects.stream_info(subjects.INBOX), {"subjects_filter": ">"}))["state"]
+            state = (await _api(bus, jetstream.stream_info(subjects.INBOX), {"subjects_filter": ">"}))[
+                "state"
+            ]
             parsed = [InboxSubject.parse(subject) for subject in state.get("subjects") or {}]
             found = [subject for subject in parsed if subject and subject.run in runs]
             if len(found) >= count:
@@ -218,14 +220,14 @@ async def test_timers_fire_once_in_time_and_stay_in_the_inbox(open_as: OpenAs) -
         subject = (await _inbox_of(provisioner, [moved], 1))[moved][0]
         assert -0.01 < time.time() - due < 0.5
         message = await _api(
-            provisioner, subjects.message_get(subjects.INBOX), {"last_by_subj": str(subject)}
+            provisioner, jetstream.message_get(subjects.INBOX), {"last_by_subj": str(subject)}
         )
         assert message["message"]["data"] == "c2Vjb25k"
         # the fired message leaves TIMERS by its time to live, but stays in the inbox until judged
         async with asyncio.timeout(5):
             while True:
                 state = (
-                    await _api(provisioner, subjects.stream_info(subjects.TIMERS), {"subjects_filter": ">"})
+                    await _api(provisioner, jetstream.stream_info(subjects.TIMERS), {"subjects_filter": ">"})
                 )["state"]
                 left = {t.run for t in map(TimerSubject.parse, state.get("subjects") or {}) if t}
                 if not left & {brief, cancelled}:
@@ -261,7 +263,7 @@ async def test_an_agents_consumer_takes_entries_and_copies(open_as: OpenAs) -> N
             await orchestrator.request(str(subject), b"x")
         pulled = await agent.nc.subscribe(agent.new_inbox())
         await agent.publish(
-            subjects.next_message(subjects.LOG, plan.name),
+            jetstream.next_message(subjects.LOG, plan.name),
             b'{"batch":5,"no_wait":true}',
             reply=pulled.subject,
         )
@@ -276,10 +278,10 @@ async def test_a_key_is_removed_with_the_right_to_write_it(open_as: OpenAs) -> N
     key = str(subjects.WaitingSubject("research.market", run))
     async with open_as("orchestrator", "o1") as bus:
         await bus.request(key, b"waits")
-        assert (await bus.request(subjects.direct_get(subjects.WAITING, key))).data == b"waits"
+        assert (await bus.request(jetstream.direct_get(subjects.WAITING, key))).data == b"waits"
         await bus.request(key, b"", headers={"KV-Operation": "DEL", "Nats-TTL": "1s"})
         async with asyncio.timeout(4):
-            while (await bus.request(subjects.direct_get(subjects.WAITING, key))).headers.get(
+            while (await bus.request(jetstream.direct_get(subjects.WAITING, key))).headers.get(
                 "Status"
             ) != "404":
                 await asyncio.sleep(0.05)

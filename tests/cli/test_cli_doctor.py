@@ -17,7 +17,7 @@ import msgpack
 import pytest
 from cli_kit import CREW, Ended, Running, consort, started, until
 
-from consort_bus import embedded, subjects
+from consort_bus import embedded, jetstream
 from consort_bus.connection import Bus, open_bus
 from consort_bus.publish import Publisher
 from consort_bus.subjects import AgentSubject, DeadSubject, EntrySubject, PauseSubject, WaitingSubject
@@ -176,11 +176,11 @@ def test_a_bus_that_hangs_or_lost_a_part(folder: Path) -> None:
     assert components(examined(folder, code=1))["channels"] == "healthy"
 
     async def spoil(bus: Bus, _: Publisher) -> None:
-        await bus.request(subjects.consumer_delete("INBOX", "shard_3"))
+        await bus.request(jetstream.consumer_delete("INBOX", "shard_3"))
         body = json.dumps(
             {"stream_name": "DEAD", "config": {"durable_name": "tap", "ack_policy": "explicit"}}
         )
-        await bus.request(subjects.consumer_create("DEAD", "tap"), body.encode())
+        await bus.request(jetstream.consumer_create("DEAD", "tap"), body.encode())
 
     as_provisioner(folder, spoil)
     found = examined(folder, code=1)

@@ -12,7 +12,7 @@ import pytest
 from operator_kit import OpenAs, Stage, answering
 from pydantic import TypeAdapter
 
-from consort_bus import embedded, subjects, topology
+from consort_bus import embedded, jetstream, subjects, topology
 from consort_bus import letters as kept
 from consort_bus.client import Unconfirmed, connect
 from consort_bus.connection import open_bus
@@ -399,7 +399,7 @@ async def test_a_submission_waits_for_a_bus_that_is_away(tmp_path: Path) -> None
             assert await handing_in == run
         async with open_bus(server.url, embedded.credentials_for(tmp_path, "provisioner", "p")) as bus:
             answer = await bus.request(
-                subjects.message_get(subjects.INBOX),
+                jetstream.message_get(subjects.INBOX),
                 json.dumps({"last_by_subj": f"inbox.*.client.me.{run}"}).encode(),
             )
             assert "error" not in json.loads(answer.data)

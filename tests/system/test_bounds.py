@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from system_kit import System, until
 
-from consort_bus import embedded, subjects, topology
+from consort_bus import embedded, jetstream, subjects, topology
 from consort_bus.connection import open_bus
 from consort_shared.errors import RunFailed
 
@@ -27,10 +27,10 @@ ONE: dict[str, Any] = {"steps": {"one": {"skill": "text.make", "with": {"name": 
 async def _limit_log(system: System, max_bytes: int | None) -> int:
     """Change the log's limit, as an administrator does; how many bytes it holds."""
     async with open_bus(system.url, embedded.credentials_for(system.folder, "provisioner", "setup")) as bus:
-        info = json.loads((await bus.request(subjects.stream_info(subjects.LOG))).data)
+        info = json.loads((await bus.request(jetstream.stream_info(subjects.LOG))).data)
         if max_bytes is not None:
             config = {**info["config"], "max_bytes": max_bytes}
-            answer = await bus.request(subjects.stream_update(subjects.LOG), json.dumps(config).encode())
+            answer = await bus.request(jetstream.stream_update(subjects.LOG), json.dumps(config).encode())
             assert "error" not in json.loads(answer.data)
         return int(info["state"]["bytes"])
 
@@ -69,7 +69,7 @@ async def test_an_agents_consumer_that_is_deleted_is_made_anew_and_nothing_is_do
     await until(lambda: system.marked("at-held"))
     async with open_bus(system.url, embedded.credentials_for(system.folder, "provisioner", "setup")) as bus:
         name = subjects.agent_consumer_name("worker")
-        await bus.request(subjects.consumer_delete(subjects.LOG, name))
+        await bus.request(jetstream.consumer_delete(subjects.LOG, name))
         system.let_go("held")
         await system.client.result(run, timeout=40)
     assert len(system.marked("make")) == 4

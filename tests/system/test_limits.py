@@ -11,7 +11,8 @@ from system_kit import System, until
 from consort_bus import embedded
 from consort_bus.connection import Bus, open_bus
 from consort_bus.errors import StorageFull
-from consort_bus.subjects import INBOX, LOG, stream_info, stream_update
+from consort_bus.jetstream import stream_info, stream_update
+from consort_bus.subjects import INBOX, LOG
 
 pytestmark = pytest.mark.slow
 PLAN: dict[str, Any] = {

@@ -11,7 +11,8 @@ from system_kit import System, until
 
 from consort_bus import embedded
 from consort_bus.connection import open_bus
-from consort_bus.subjects import INBOX, stream_info
+from consort_bus.jetstream import stream_info
+from consort_bus.subjects import INBOX
 from consort_shared.entries import Accepted, Granted, Waiting
 
 pytestmark = pytest.mark.slow

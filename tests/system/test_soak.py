@@ -19,7 +19,7 @@ import psutil
 import pytest
 from system_kit import Child, System, until
 
-from consort_bus import embedded, subjects
+from consort_bus import embedded, jetstream, subjects
 from consort_bus.connection import Bus, open_bus
 
 SECONDS = float(os.environ.get("CONSORT_SOAK_SECONDS", "180"))
@@ -135,7 +135,7 @@ class Load:
 
 
 async def _info(bus: Bus, stream: str) -> dict[str, Any]:
-    info: dict[str, Any] = json.loads((await bus.request(subjects.stream_info(stream))).data)
+    info: dict[str, Any] = json.loads((await bus.request(jetstream.stream_info(stream))).data)
     return info
 
 
@@ -144,7 +144,7 @@ async def _age_quickly(bus: Bus) -> None:
     for stream in AGEING:
         age = KEPT * 10**9
         config = {**(await _info(bus, stream))["config"], "max_age": age, "duplicate_window": age}
-        answer = await bus.request(subjects.stream_update(stream), json.dumps(config).encode())
+        answer = await bus.request(jetstream.stream_update(stream), json.dumps(config).encode())
         assert "error" not in json.loads(answer.data)
 
 

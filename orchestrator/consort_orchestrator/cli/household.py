@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consort_bus import embedded
+from consort_bus.embedded import Node
 from consort_bus.errors import ServerFailed
 from consort_orchestrator.cli.offers import Offer
 from consort_orchestrator.cli.opening import credentials_file

@@ -91,7 +91,10 @@ async def _up(folder: Path, wanted: _Wanted, printer: Printer) -> None:
     for name in wanted.slots:
         if name not in {offer.card.name for offer in offers}:
             raise InvalidInput(f"--slots names {name!r}, which is not among the agents")
-    async with local_bus(folder, nodes=wanted.nodes) as server, Supervisor(server.folder / "logs", tell) as supervisor:
+    async with (
+        local_bus(folder, nodes=wanted.nodes) as server,
+        Supervisor(server.folder / "logs", tell) as supervisor,
+    ):
         household = Household(folder, server.url)
         keeping = asyncio.create_task(keep_bus(supervisor, folder, server.url))
         try:

@@ -13,7 +13,7 @@ import json
 import logging
 from typing import Any
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.errors import BusError
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Said, Unreadable
@@ -52,7 +52,7 @@ class Admission:
 
     async def look(self) -> str:
         """Why there is no room for new runs, empty when there is. Raises BusError."""
-        stream = await self._ask(subjects.stream_info(subjects.LOG))
+        stream = await self._ask(jetstream.stream_info(subjects.LOG))
         state, config = stream.get("state", {}), stream.get("config", {})
         for what, used, limit in (
             ("bytes", state.get("bytes", 0), config.get("max_bytes", -1)),
@@ -60,7 +60,7 @@ class Admission:
         ):
             if (told := _full("the log", used, limit, what)) is not None:
                 return told
-        account = await self._ask(subjects.ACCOUNT_INFO)
+        account = await self._ask(jetstream.ACCOUNT_INFO)
         limit = account.get("limits", {}).get("max_storage", -1)
         return _full("the bus's storage", account.get("storage", 0), limit, "bytes") or ""
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.clock import ServerClock
 from consort_bus.connection import Bus
 from consort_bus.errors import BusError
@@ -109,7 +109,7 @@ class Janitor:
             agent = subjects.agent_of_consumer(str(info.get("name", "")))
             if agent is None or agent in there or not self._idle(info):
                 continue
-            await self._ask(subjects.consumer_delete(subjects.LOG, str(info["name"])))
+            await self._ask(jetstream.consumer_delete(subjects.LOG, str(info["name"])))
             log.info("the consumer of agent %s, abandoned since %s, is removed", agent, self._active(info))
             removed += 1
         return removed
@@ -128,7 +128,7 @@ class Janitor:
     async def _listed(self) -> AsyncIterator[dict[str, Any]]:
         offset = 0
         while True:
-            answer = await self._ask(subjects.consumer_list(subjects.LOG), {"offset": offset})
+            answer = await self._ask(jetstream.consumer_list(subjects.LOG), {"offset": offset})
             found = answer.get("consumers") or []
             for info in found:
                 yield info
@@ -140,7 +140,7 @@ class Janitor:
         offset = 0
         while True:
             body = {"subjects_filter": only, "offset": offset}
-            answer = await self._ask(subjects.stream_info(stream), body)
+            answer = await self._ask(jetstream.stream_info(stream), body)
             found = answer.get("state", {}).get("subjects") or {}
             for subject in found:
                 yield subject
@@ -149,7 +149,7 @@ class Janitor:
                 return
 
     async def _purge(self, stream: str, only: str) -> None:
-        await self._ask(subjects.stream_purge(stream), {"filter": only})
+        await self._ask(jetstream.stream_purge(stream), {"filter": only})
 
     async def _ask(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = json.dumps(body).encode() if body is not None else b""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import TypeAdapter
 
-from consort_bus import subjects
+from consort_bus import jetstream, subjects
 from consort_bus.buckets import Bucket, Value
 from consort_bus.subjects import PauseSubject
 from consort_bus.wire import Wire
@@ -74,7 +74,7 @@ class Pauses:
 
     async def _pause(self, agent: str, until: str | None) -> bool:
         """Whether there was such a consumer."""
-        subject = subjects.consumer_pause(subjects.LOG, subjects.agent_consumer_name(agent))
+        subject = jetstream.consumer_pause(subjects.LOG, subjects.agent_consumer_name(agent))
         body = json.dumps({"pause_until": until} if until else {}).encode()
         answer = json.loads((await self._wire.request(subject, body, timeout=5.0)).data)
         return "error" not in answer
