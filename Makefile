@@ -4,7 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?=
 WORKERS ?= 4
-SECONDS ?= 180
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos soak clean lock
@@ -42,8 +41,8 @@ bench: $(BIN)/.installed-dev  ## latency and throughput beside a bare loop; OUT=
 chaos: $(BIN)/.installed-dev  ## faults over whole systems, 200 seeds or ten minutes; OUT=file.json keeps the report
 	@$(BIN)/consort chaos --seeds 200 --runs 8 --storm 1s --time 10m $(if $(OUT),--out $(OUT))
 
-soak: $(BIN)/.installed-dev  ## work without end, every process replaced, nothing may grow; SECONDS=180 and two minutes more
-	@CONSORT_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m soak -s tests/system/test_soak.py
+soak: $(BIN)/.installed-dev  ## work without end, every process replaced, nothing may grow; CONSORT_SOAK_SECONDS=180 and a minute more
+	@$(BIN)/python -m pytest -m soak -s tests/system/test_soak.py
 
 lock:  ## pin the versions of all dependencies anew (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra specialists --group build pyproject.toml -o requirements.lock

@@ -42,6 +42,11 @@ class Returned:
 Ended: TypeAlias = Returned | Failed | Declined
 
 
+WHATEVER = (Exception, SystemExit, KeyboardInterrupt)
+"""What user code raises is the outcome, also when it wants to end the process: a library may call `sys.exit`.
+Ctrl-C has a handler of its own and is never raised here."""
+
+
 async def attempt(skill: Skill, inputs: Mapping[str, Json], context: Context, pool: Executor) -> Ended:
     """What came of one attempt. Raises CancelledError and AttemptOver when it is called off."""
     try:
@@ -55,7 +60,7 @@ async def attempt(skill: Skill, inputs: Mapping[str, Json], context: Context, po
         if task is None or task.cancelling():
             raise
         return Failed(kind="exception", message="CancelledError: something it waited for was cancelled")
-    except Exception as exc:  # noqa: BLE001 # user code: whatever it raises is the outcome
+    except WHATEVER as exc:
         return failure_of(skill, exc, context)
     except BaseExceptionGroup as group:
         raise _ending(group) from group
@@ -72,7 +77,7 @@ def attempt_here(skill: Skill, inputs: Mapping[str, Json], context: Context) -> 
         value = skill.function(**arguments)
         if asyncio.iscoroutine(value):
             value = asyncio.run(value)
-    except Exception as exc:  # noqa: BLE001 # user code: whatever it raises is the outcome
+    except WHATEVER as exc:
         return failure_of(skill, exc, context)
     except BaseExceptionGroup as group:
         raise _ending(group) from group
@@ -115,7 +120,7 @@ def not_json(skill: Skill, exc: Exception) -> Failed:
     return Failed(kind="bad-output", message=told[:_LONGEST_MESSAGE], retry=False)
 
 
-def failure_of(skill: Skill, exc: Exception, context: Context) -> Ended:
+def failure_of(skill: Skill, exc: BaseException, context: Context) -> Ended:
     """What a skill raised, as the outcome it stands for."""
     match exc:
         case SkillError():

@@ -23,6 +23,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -39,6 +40,8 @@ __all__ = ["ArtefactCorrupt", "ArtefactMissing", "Artefacts", "Writer"]
 CHUNK_BYTES = 256 * 1024
 """Of one part, where the server takes messages of that size."""
 CHUNKS_IN_FLIGHT = 8
+STORED_ANEW_AFTER = timedelta(days=1)
+"""Age of an artefact, far below that at which it goes, from which on storing it again makes it young."""
 PAGE_BYTES = 4 * 1024 * 1024
 ACK_SECONDS, PATIENCE = 10.0, 30.0
 """How long one try to store a part may take, and how long a bus that is away is waited for."""
@@ -195,7 +198,10 @@ class Artefacts:
         return str(ChunkSubject(self._identity.role, self._identity.name, digest, chunk))
 
     async def _is_whole(self, digest: str, size: int) -> bool:
-        """By the last part alone, of parts of the size that is usual now."""
+        """By the last part alone, of parts of the size that is usual now.
+
+        One that is stored for long does not count: it would age out before what refers to it now.
+        """
         chunk = max(size - 1, 0) // self._chunk_bytes()
         found = await last(self._wire, ARTEFACTS, self._subject(digest, chunk))
         return (
@@ -203,6 +209,7 @@ class Artefacts:
             and found.headers.get(_SIZE) == str(size)
             and found.headers.get(_OFFSET) == str(chunk * self._chunk_bytes())
             and len(found.data) == size - chunk * self._chunk_bytes()
+            and datetime.now(UTC) - found.time < STORED_ANEW_AFTER
         )
 
     async def _upload(self, digest: str, size: int, parts: AsyncIterable[bytes]) -> None:

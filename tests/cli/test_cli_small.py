@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
-from cli_kit import CREW, consort, kill, started, until
+from cli_kit import CREW, consort, started, until
 
 from consort_bus import embedded
 from consort_bus.embedded import Node
@@ -53,10 +55,10 @@ def test_up_takes_only_sizes_that_a_bus_can_have(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_up_keeps_a_bus_of_three_nodes_running(tmp_path: Path) -> None:
     with started(tmp_path, "up", "--nodes", "3", "--agents", CREW) as up:
-        until(lambda: "ready" in up.text)
+        up.until_says("ready")
         nodes = embedded.nodes(tmp_path / ".consort")
         assert len(nodes) == 3
         assert nodes[1].pid is not None
-        kill(nodes[1].pid)
+        os.kill(nodes[1].pid, signal.SIGKILL)
         again = re.compile(rf"node {nodes[1].name} of the bus had died and was started again")
         until(lambda: again.search(up.text) is not None)

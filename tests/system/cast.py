@@ -141,6 +141,16 @@ def raises() -> str:
     raise RuntimeError("it broke")
 
 
+@odd.skill("leave")
+def leaves() -> str:
+    raise SystemExit(4)
+
+
+@odd.skill("leave.async")
+async def leaves_too() -> str:
+    raise SystemExit(4)
+
+
 @odd.skill("refuse")
 def refuses() -> str:
     mark("refuse")

@@ -30,6 +30,8 @@ def one(skill: str, **more: Any) -> dict[str, Any]:
     ("step", "kind", "says", "attempts"),
     [
         (one("raise", retry={"attempts": 2, "wait": 0}), "exception", "RuntimeError: it broke", 2),
+        (one("leave", retry=ONCE), "exception", "SystemExit: 4", 1),
+        (one("leave.async", retry=ONCE), "exception", "SystemExit: 4", 1),
         (one("refuse"), "skill-error", "this cannot be done by anybody", 1),
         (one("decline", retry={"wait": 0}), "declined", "not mine", 4),
         (one("lie"), "bad-output", "valid integer", 1),

@@ -73,8 +73,8 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was violated or lost."""
-        return not (self.violations or self.lost or self.duplicated_effects)
+        """Whether runs were done, and nothing was violated or lost."""
+        return self.runs > 0 and not (self.violations or self.lost or self.duplicated_effects)
 
     @property
     def faults(self) -> Counter[str]:

@@ -62,7 +62,8 @@ async def run_chaos(
     try:
         async with site(folder, options, launcher) as there:
             report.left_out = there.left_out
-            tell(f"the system is up: {options.nodes} bus nodes, in {folder}")
+            nodes = f"{options.nodes} bus node{'s' if options.nodes > 1 else ''}"
+            tell(f"the system is up: {nodes}, in {folder}")
             for seed in range(options.seed, options.seed + options.seeds):
                 if options.time is not None and report.seeds and time.monotonic() - began > options.time:
                     break

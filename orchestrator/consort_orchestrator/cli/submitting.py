@@ -16,8 +16,10 @@ from consort_orchestrator.cli.opening import client_of, remember, resolved, run_
 from consort_orchestrator.cli.options import Place, Printer, as_json, inputs_options, on_the_bus, printing
 from consort_orchestrator.cli.results import save_results
 from consort_shared.entries import Finished, Reopened, Submitted
+from consort_shared.errors import InvalidInput, UnknownRun
 from consort_shared.ids import new_run_id
 from consort_shared.plan import source
+from consort_shared.plan.check import check_inputs
 from consort_shared.plan.model import Plan
 from consort_shared.values import Json
 
@@ -53,14 +55,24 @@ def submit(
     """
     checked = source.load_checked(plan)
     inputs = inputs_of(checked, pairs, inputs_file)
+    again = run_id is not None
     run = check_new_id(run_id) if run_id is not None else new_run_id()
-    return run_to_end(_submit(checked, inputs, goal, run, wait, place, printer))
+    return run_to_end(_submit(checked, inputs, goal, run, again, wait, place, printer))
 
 
 async def _submit(
-    plan: Plan, inputs: dict[str, Json], goal: str, run: str, wait: bool, place: Place, printer: Printer
+    plan: Plan,
+    inputs: dict[str, Json],
+    goal: str,
+    run: str,
+    again: bool,
+    wait: bool,
+    place: Place,
+    printer: Printer,
 ) -> int:
     async with client_of(place, looking=False) as client:
+        if again:
+            await _require_same(client, run, plan, inputs)
         await client.submit(plan, inputs, goal=goal, run=run)
         remember(place, run)
         if not wait:
@@ -73,6 +85,20 @@ async def _submit(
         printer.say(summary.as_text(picture, output, [], reference=run[:12]))
         printer.data(summary.as_data(picture, output, []))
         return DONE if picture.state == "completed" else FAILED
+
+
+async def _require_same(client: Client, run: str, plan: Plan, inputs: dict[str, Json]) -> None:
+    """Raises InvalidInput when a run of this id was handed in with something else: it would be refused later."""
+    try:
+        first = (await client.entries(run))[0].entry
+    except UnknownRun:
+        return
+    for fact in first.facts:
+        same = isinstance(fact, Submitted) and (fact.plan, fact.inputs) == (plan, check_inputs(plan, inputs))
+        if isinstance(fact, Submitted) and not same:
+            raise InvalidInput(
+                f"run {run} exists already, with another plan or other inputs: leave --run out"
+            )
 
 
 async def _output(client: Client, picture: Picture) -> Json:
