@@ -48,6 +48,9 @@ from consort_shared.messages import Failed, Outcome, order_message
 from consort_shared.upcast import TooNew
 from consort_shared.values import NoSuchPath
 
+SHORTEST_PULL, LONGEST_PULL = 2.0, 30.0
+"""Seconds that a request for tasks is open."""
+
 log = logging.getLogger("consort.agent")
 _skill_log = logging.getLogger("consort.skill")
 
@@ -128,12 +131,16 @@ class Worker:
         hurry: asyncio.Event,
         ready: Callable[[], None],
     ) -> None:
+        # What a frozen process asked for must run out before the lease of its tasks: they would come to it again.
+        expires = min(max(self.card.lease / 2, SHORTEST_PULL), LONGEST_PULL)
         self._pull = Pull(
             self._wire,
             subjects.LOG,
             consumer,
             self._arrived,
             slots=self.card.slots,
+            expires=expires,
+            heartbeat=expires * 0.4,
             on_missing=self._gone.set,
         )
         showing = group.create_task(self._attendance.keep_showing(lambda: len(self._in_hand)))
