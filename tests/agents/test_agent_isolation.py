@@ -104,8 +104,8 @@ async def test_what_it_raises_is_told_as_from_a_thread(play: Orchestrator, at_wo
         declined = await play.report(await play.give("cell", "cell.raise", {"how": "decline"}))
         assert declined == Declined(why="not mine")
         died = await play.failure(await play.give("cell", "cell.raise", {"how": "exit"}))
-        assert died.kind == "died"
-        assert "exit code 4" in died.message
+        assert died.kind == "exception"
+        assert "SystemExit: 4" in died.message
 
 
 async def test_its_context_reaches_the_bus(play: Orchestrator, at_work: Any, marks: Path) -> None:

@@ -124,10 +124,12 @@ class Judge:
             _acknowledge(batch)  # the timer of a run that ended in time
             return
         run = case.run or (Run(case.id) if guessed else await self._load(case))
+        if _fired(batch):
+            case.timer = None
         opened = await self._open(case, run, batch)
         batch = [incoming for incoming in batch if incoming not in opened.put_off]
         waited = list(run.waiting.values())
-        now = self._now()
+        now = max(self._now(), _fired(batch))
         case.run = None  # until the entry is stored, the run in memory may be ahead of the log
         world = World(
             now,
@@ -303,6 +305,15 @@ def _acknowledge(batch: Sequence[Incoming]) -> None:
 
 def _only_wakes(batch: Sequence[Incoming]) -> bool:
     return all(incoming.subject.kind == "timer" for incoming in batch)
+
+
+def _fired(batch: Sequence[Incoming]) -> float:
+    """When the bus fired the last timer among these, in seconds since 1970; 0 for none.
+
+    What a timer was set for is due then, also if this process believes that it is a moment earlier.
+    """
+    times = [incoming.delivery.time.timestamp() for incoming in batch if incoming.subject.kind == "timer"]
+    return max(times, default=0.0)
 
 
 def _seems_new(batch: Sequence[Incoming]) -> bool:
