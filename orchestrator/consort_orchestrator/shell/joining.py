@@ -29,8 +29,8 @@ from consort_bus.reading import last_of
 from consort_bus.subjects import ApiSubject, TimerSubject, WaitingSubject
 from consort_bus.topology import agent_consumer, create_consumer
 from consort_bus.wire import Wire
-from consort_orchestrator.core.state import node_of_task
-from consort_orchestrator.shell.history import History
+from consort_orchestrator.core.state import IllegalMove, node_of_task
+from consort_orchestrator.shell.history import History, UnknownKind
 from consort_orchestrator.shell.pauses import Pauses
 from consort_orchestrator.shell.registry import REREAD, Registry
 from consort_shared.card import AgentCard, Announce, AskWanted, Wanted, Welcome
@@ -149,7 +149,7 @@ class Joining:
         asked = decode(_ask_wanted, data, MSGPACK)
         try:
             run = (await self._history.load(asked.run)).run
-        except Exception as exc:  # noqa: BLE001 - a run that cannot be read: whoever owns it reports that
+        except (UnknownKind, IllegalMove, ValueError) as exc:  # whoever owns the run reports that
             log.info("run %s cannot be looked at: %s", asked.run, exc)
             return None
         if asked.task in run.tasks and node_of_task(run, asked.task) is None:
