@@ -27,7 +27,7 @@ from consort_bus.append import Fence
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded, Node
 from consort_bus.errors import AppendUnknown
-from consort_bus.reading import leader_read
+from consort_bus.leading import leader_read
 from consort_bus.wire import Wire
 from consort_shared.ids import new_run_id
 

@@ -42,9 +42,12 @@ def _direct(*streams: str) -> tuple[str, ...]:
     return tuple(f"$JS.API.DIRECT.GET.{stream}{tail}" for stream in streams for tail in ("", ".>"))
 
 
-# Reading an artefact from the stream's leader shows no more than reading it from any replica does.
-_ARTEFACTS = (*_direct(ARTEFACTS), "$JS.API.STREAM.MSG.GET.ARTEFACTS")
-_READER_PUBLISH = (*_direct(LOG, CONTEXT, AGENTS, CONTROL), *_ARTEFACTS, "$JS.API.STREAM.INFO.LOG")
+def _whole(*streams: str) -> tuple[str, ...]:
+    """The same, and asking the stream's leader, which shows no more than reading from any replica does."""
+    return (*_direct(*streams), *(f"$JS.API.STREAM.MSG.GET.{stream}" for stream in streams))
+
+
+_READER_PUBLISH = (*_whole(LOG, CONTEXT, ARTEFACTS), *_direct(AGENTS, CONTROL), "$JS.API.STREAM.INFO.LOG")
 _READER_SUBSCRIBE = ("log.*.entry.*.*", "live.>")
 
 TABLE: dict[str, Rights] = {
@@ -70,13 +73,12 @@ TABLE: dict[str, Rights] = {
             "$JS.API.CONSUMER.UNPIN.INBOX.*",
             "$JS.ACK.INBOX.>",
             "$JS.API.STREAM.INFO.*",
-            "$JS.API.STREAM.MSG.GET.LOG",
             "$JS.API.STREAM.PURGE.TIMERS",
             "$JS.API.STREAM.PURGE.KV_CONTEXT",
             "$JS.API.STREAM.PURGE.KV_WAITING",
             "$JS.API.INFO",
-            *_direct(LOG, CONTEXT, AGENTS, WAITING, CONTROL, DEAD),
-            *_ARTEFACTS,
+            *_whole(LOG, ARTEFACTS),
+            *_direct(CONTEXT, AGENTS, WAITING, CONTROL, DEAD),
         ),
         subscribe=(f"_INBOX.orchestrator.{NAME}.>", "$KV.AGENTS.>", "$KV.CONTROL.>", "api.>"),
         replies=True,
@@ -91,7 +93,7 @@ TABLE: dict[str, Rights] = {
             f"$JS.API.CONSUMER.MSG.NEXT.LOG.agent_{NAME}",
             f"$JS.ACK.LOG.agent_{NAME}.>",
             "$JS.API.DIRECT.GET.KV_CONTEXT.$KV.CONTEXT.>",
-            *_ARTEFACTS,
+            *_whole(ARTEFACTS),
         ),
         subscribe=(f"_INBOX.agent.{NAME}.>", f"ctl.{NAME}"),
         replies=True,  # orders are acknowledged
@@ -111,7 +113,8 @@ TABLE: dict[str, Rights] = {
             "$KV.CONTROL.pause.*.*",
             "dead.settled.*",
             *_READER_PUBLISH,
-            *_direct(DEAD, WAITING),
+            *_whole(DEAD),
+            *_direct(WAITING),
             "$JS.API.STREAM.INFO.*",
             "$JS.API.CONSUMER.INFO.*.*",
             "$JS.API.CONSUMER.LIST.*",
@@ -120,7 +123,7 @@ TABLE: dict[str, Rights] = {
         subscribe=(f"_INBOX.operator.{NAME}.>", *_READER_SUBSCRIBE),
     ),
     "auditor": Rights(
-        publish=(*_direct(LOG, DEAD), "$JS.API.STREAM.INFO.LOG", "$JS.API.STREAM.INFO.DEAD"),
+        publish=(*_whole(LOG, DEAD), "$JS.API.STREAM.INFO.LOG", "$JS.API.STREAM.INFO.DEAD"),
         subscribe=(f"_INBOX.auditor.{NAME}.>",),
     ),
     PROVISIONER: Rights(publish=(">",), subscribe=(">",)),

@@ -22,8 +22,9 @@ import random
 from collections.abc import Mapping
 
 from consort_bus.errors import AppendUnknown, BusError, FenceRefused, NoAnswer, StorageFull
+from consort_bus.leading import leader_next
 from consort_bus.publish import PublishRefused, WrongLastSequence, parse_ack
-from consort_bus.reading import ReadRefused, Stored, leader_next
+from consort_bus.reading import ReadRefused, Stored
 from consort_bus.subjects import LOG
 from consort_bus.wire import Wire
 

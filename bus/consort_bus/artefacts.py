@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from consort_bus.errors import BusError, NoAnswer
+from consort_bus.leading import leader_read
 from consort_bus.publish import PubAck, Publisher
-from consort_bus.reading import Stored, last, leader_read, read
+from consort_bus.reading import Stored, last, read
 from consort_bus.subjects import ARTEFACTS, ChunkSubject, artefact_chunks
 from consort_bus.wire import Wire
 from consort_shared.failpoints import failpoint

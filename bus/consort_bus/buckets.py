@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from consort_bus.leading import last_of_whole, read_whole
 from consort_bus.publish import Publisher
-from consort_bus.reading import Stored, last, last_of, read
+from consort_bus.reading import Stored, last, last_of
 from consort_bus.wire import Wire
 
 __all__ = ["Bucket", "Value"]
@@ -92,13 +93,20 @@ class Bucket:
         return await self.put(key, b"", headers=mark, ttl=ttl, expected_revision=expected_revision)
 
     async def entries(self, prefix: str) -> list[Value]:
-        """The values below a wildcard, by revision, without the deleted."""
-        found = await last_of(self._wire, self._stream, [prefix])
-        return [value for value in map(_value, found) if not value.deleted]
+        """The values below a wildcard, by revision, without the deleted; perhaps a moment old."""
+        return _present(await last_of(self._wire, self._stream, [prefix]))
+
+    async def entries_whole(self, prefix: str) -> list[Value]:
+        """As `entries`, no older than the leader's; takes the right to ask it."""
+        return _present(await last_of_whole(self._wire, self._stream, prefix))
 
     async def history(self, key: str) -> list[Value]:
-        """The revisions of a key that the bucket still holds, oldest first; deletions included."""
-        return [_value(stored) async for stored in read(self._wire, self._stream, key)]
+        """The revisions of a key that the bucket still holds, oldest first, deletions included; asks the leader too."""
+        return [_value(stored) async for stored in read_whole(self._wire, self._stream, key)]
+
+
+def _present(found: list[Stored]) -> list[Value]:
+    return [value for value in map(_value, found) if not value.deleted]
 
 
 def _value(stored: Stored) -> Value:

@@ -19,11 +19,12 @@ from consort_bus import subjects
 from consort_bus.chain import entry_of
 from consort_bus.envelope import CONTENT_TYPE, body_of
 from consort_bus.errors import NoAnswer
+from consort_bus.leading import last_of_whole, leader_last, read_whole
 from consort_bus.letters import Letter, letter_of
 from consort_bus.listen import Heard, listening
 from consort_bus.owner import Owner
 from consort_bus.publish import WrongLastSequence
-from consort_bus.reading import Stored, last, last_of, read
+from consort_bus.reading import Stored, read
 from consort_bus.refusals import LetterSettled, NotAllowed, NotJudged, NotRedrivable, UnknownLetter
 from consort_bus.subjects import InboxSubject, SettledSubject
 from consort_shared.codec import MSGPACK, decode, encode, unpack
@@ -67,7 +68,7 @@ class DeadLetters(Owner):
         marks = await self._marks()
         found: list[Letter] = []
         for where in _wheres(run):
-            async for stored in read(self._wire, subjects.DEAD, where):
+            async for stored in read_whole(self._wire, subjects.DEAD, where):
                 letter = letter_of(stored)
                 if letter is not None and (settled or letter.id not in marks):
                     found.append(replace(letter, settled=marks.get(letter.id)))
@@ -109,7 +110,7 @@ class DeadLetters(Owner):
             raise NotRedrivable(letter)
         if body is not None:
             check_body(letter, body)
-        tail = await last_of(self._wire, subjects.LOG, [subjects.run_entries(run)])
+        tail = await leader_last(self._wire, subjects.LOG, subjects.run_entries(run))
         news = asyncio.Event()
 
         async def hint(_: Heard) -> None:
@@ -119,7 +120,7 @@ class DeadLetters(Owner):
             asked = await self._tell(run, Redrive(letter=seq, body=body))
             try:
                 async with asyncio.timeout(self.judged_within):
-                    return await self._judged(run, letter, asked, tail[-1].seq if tail else 0, news)
+                    return await self._judged(run, letter, asked, tail.seq if tail else 0, news)
             except TimeoutError:
                 raise NotJudged(f"letter {seq}", self.judged_within) from None
 
@@ -147,7 +148,7 @@ class DeadLetters(Owner):
 
         Raises BusError.
         """
-        async for stored in read(self._wire, subjects.DEAD, subjects.dead_of(subjects.INBOX, run)):
+        async for stored in read_whole(self._wire, subjects.DEAD, subjects.dead_of(subjects.INBOX, run)):
             letter = letter_of(stored)
             if letter is not None and letter.seq == asked:
                 return letter.reason
@@ -192,14 +193,14 @@ class DeadLetters(Owner):
         return replace(done, why=refused.why if refused is not None else "")
 
     async def _marks(self) -> dict[int, SettledMark]:
-        found = await last_of(self._wire, subjects.DEAD, [subjects.SETTLED_FILTER])
+        found = await last_of_whole(self._wire, subjects.DEAD, subjects.SETTLED_FILTER)
         marks = {
             where.letter: _mark_in(stored) for stored in found if (where := _settles(stored)) is not None
         }
         return {letter: mark for letter, mark in marks.items() if mark is not None}
 
     async def _mark(self, seq: int) -> SettledMark | None:
-        stored = await last(self._wire, subjects.DEAD, str(SettledSubject(seq)))
+        stored = await leader_last(self._wire, subjects.DEAD, str(SettledSubject(seq)))
         return None if stored is None else _mark_in(stored)
 
 

@@ -1,9 +1,9 @@
-"""Reading what a stream holds, without a consumer.
+"""Reading what a stream holds, without a consumer, from any replica of it.
 
-Two ways. From any replica, by direct get: quick, in pages, and perhaps a moment
-old. From the leader, one message at a time: what is there now, so it decides
-whether an append was stored. Neither needs a right that could make the server
-deliver elsewhere.
+By direct get: quick, in pages, and perhaps a moment old; a second read may be
+answered by another replica and show less than the first. Who must not miss what
+was stored before reads by way of `leading`. Neither needs a right that could make
+the server deliver elsewhere.
 
 The server puts headers of its own behind those of a stored message. A stored
 message that already had such a header was once an answer of the server that
@@ -16,8 +16,6 @@ guard is the seal of the message.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,18 +25,18 @@ from typing import Any, NamedTuple
 from nats.aio.msg import Msg
 
 from consort_bus.errors import BusError, NoAnswer
-from consort_bus.jetstream import direct_get, message_get
-from consort_bus.wire import Headers, Wire, parse_headers, status
+from consort_bus.jetstream import direct_get
+from consort_bus.wire import Headers, Wire, status
 
 __all__ = [
     "ReadRefused",
     "Stored",
     "StreamAway",
+    "ask",
+    "bears_server_headers",
     "last",
     "last_of",
-    "leader_last",
-    "leader_next",
-    "leader_read",
+    "own_headers",
     "read",
 ]
 
@@ -50,10 +48,6 @@ _STREAM, _SEQUENCE = "Nats-Stream", "Nats-Sequence"
 _OF_ONE = frozenset({_STREAM, "Nats-Subject", _SEQUENCE, "Nats-Time-Stamp"})
 _OF_PAGES = _OF_ONE | {"Nats-Num-Pending", "Nats-Last-Sequence"}
 _OF_SERVER = _OF_PAGES | {"Nats-UpTo-Sequence"}
-_NO_MESSAGE = 10037
-_NO_STREAM = 10059
-_NOT_NOW_CODES = frozenset({10008, 10009, 10118})
-"""The cluster or the stream has no leader, or too few of its servers are there."""
 
 
 class StreamAway(NoAnswer):
@@ -167,7 +161,7 @@ async def read(
 
 async def last(wire: Wire, stream: str, subject: str, *, patience: float = 10.0) -> Stored | None:
     """The last message of one subject, or None. Raises NoAnswer, ReadRefused, AccessDenied."""
-    msg = await _ask(wire, stream, direct_get(stream, subject), b"", patience)
+    msg = await ask(wire, stream, direct_get(stream, subject), b"", patience)
     if not _is_stored(msg):
         if status(msg) == 404:
             return None
@@ -204,27 +198,6 @@ async def last_of(
             found += await _last_by_reading(wire, stream, part, patience)
     found.sort(key=lambda message: message.seq)
     return found
-
-
-async def leader_last(wire: Wire, stream: str, subject: str, *, patience: float = 10.0) -> Stored | None:
-    """The last message under a subject or wildcard by the stream's leader. Raises as `last`."""
-    return await _from_leader(wire, stream, {"last_by_subj": subject}, patience)
-
-
-async def leader_next(
-    wire: Wire, stream: str, subject_filter: str, from_seq: int, *, patience: float = 10.0
-) -> Stored | None:
-    """The first message under a filter from a sequence on, by the stream's leader. Raises as `last`."""
-    return await _from_leader(wire, stream, {"seq": from_seq, "next_by_subj": subject_filter}, patience)
-
-
-async def leader_read(
-    wire: Wire, stream: str, subject_filter: str, from_seq: int = 1, *, patience: float = 10.0
-) -> AsyncIterator[Stored]:
-    """As `read`, by the stream's leader: nothing is missing because a replica is late. One request each."""
-    while (found := await leader_next(wire, stream, subject_filter, from_seq, patience=patience)) is not None:
-        yield found
-        from_seq = found.seq + 1
 
 
 class _TooMany(Exception):
@@ -289,47 +262,13 @@ def _whole_page(stream: str, page: _Page, end: Msg) -> _PageResult:
     return _PageResult(messages, more, int(headers.get("Nats-UpTo-Sequence", 0)))
 
 
-async def _from_leader(wire: Wire, stream: str, body: dict[str, Any], patience: float) -> Stored | None:
-    """By the leader; while there is none, it is waited for."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + patience
-    request = json.dumps(body).encode()
-    while True:
-        left = max(until - loop.time(), 0.05)
-        answer = _json_of(stream, await _ask(wire, stream, message_get(stream), request, left))
-        error = answer.get("error")
-        if error is None:
-            return _from_json(stream, answer)
-        code = error.get("err_code")
-        if code == _NO_MESSAGE:
-            return None
-        if code not in _NOT_NOW_CODES or loop.time() >= until:
-            mend = "; make it anew with `consort bus setup`" if code == _NO_STREAM else ""
-            raise ReadRefused(stream, f"{error.get('description', error)}{mend}")
-        await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311
-
-
-def _json_of(stream: str, msg: Msg) -> dict[str, Any]:
-    try:
-        answer = json.loads(msg.data)
-    except ValueError as exc:
-        raise _unreadable(stream, msg.data) from exc
-    if not isinstance(answer, dict):
-        raise _unreadable(stream, msg.data)
-    return answer
-
-
-def _unreadable(stream: str, answer: object) -> ReadRefused:
-    return ReadRefused(stream, f"an unreadable answer, {answer!r:.100}")
-
-
 def _told(error: NoAnswer, stream: str) -> NoAnswer:
     """Where nobody answered at all, the stream is what whoever reads of it needs to know."""
     return StreamAway(stream, error.subject) if error.reason == "no responders" else error
 
 
-async def _ask(wire: Wire, stream: str, subject: str, body: bytes, patience: float) -> Msg:
-    """One request, tried again: reading twice does no harm."""
+async def ask(wire: Wire, stream: str, subject: str, body: bytes, patience: float) -> Msg:
+    """One request to read, tried again, since that does no harm. Raises NoAnswer, AccessDenied."""
     loop = asyncio.get_running_loop()
     until = loop.time() + patience
     while True:
@@ -359,20 +298,13 @@ def _stored(msg: Msg, added: frozenset[str]) -> Stored:
     )
 
 
-def _from_json(stream: str, answer: dict[str, Any]) -> Stored:
-    """Of a leader's answer, which holds the headers as they were stored."""
-    try:
-        message = answer["message"]
-        found = parse_headers(base64.b64decode(message.get("hdrs", "")))
-        data = base64.b64decode(message.get("data", ""))
-        seq, subject, time_text = message["seq"], message["subject"], message["time"]
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as exc:
-        raise _unreadable(stream, answer) from exc
+def own_headers(found: Mapping[str, str]) -> tuple[dict[str, str], bool]:
+    """Of headers as they were stored, those of the message, and whether the server put others there."""
     own = {name: value for name, value in found.items() if name not in _OF_SERVER}
     forwarded = len(own) < len(found)
     if forwarded:
         own[_STREAM] = found.get(_STREAM, "")
-    return Stored(seq, subject, own, data, time_text, forwarded)
+    return own, forwarded
 
 
 def bears_server_headers(headers: Mapping[str, str]) -> bool:

@@ -17,7 +17,8 @@ from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.connection import Bus
 from consort_bus.envelope import CONTENT_TYPE, SCHEMA, body_of
 from consort_bus.health import subjects_of
-from consort_bus.reading import Stored, last_of, read
+from consort_bus.leading import leader_last, read_whole
+from consort_bus.reading import Stored
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_shared.codec import MSGPACK, unpack
@@ -80,14 +81,13 @@ async def run_index(bus: Bus) -> list[Indexed]:
 
 async def latest(wire: Wire, run: str) -> Stored | None:
     """The newest message on a run's log, whatever it is. Raises BusError."""
-    found = await last_of(wire, subjects.LOG, [subjects.run_entries(run)])
-    return found[-1] if found else None
+    return await leader_last(wire, subjects.LOG, subjects.run_entries(run))
 
 
 async def recording(wire: Wire, artefacts: Artefacts, run: str) -> Recording:
     """A run's entries, large bodies fetched; none for a run that nobody knows. Raises BusError."""
     links = _Links(run)
-    async for stored in read(wire, subjects.LOG, subjects.run_entries(run)):
+    async for stored in read_whole(wire, subjects.LOG, subjects.run_entries(run)):
         try:
             links.take(stored, await body_of(stored.data, stored.headers, artefacts))
         except DecodeError:

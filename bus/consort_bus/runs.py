@@ -23,9 +23,10 @@ from consort_bus.chain import Chain, Logged, entry_of
 from consort_bus.connection import Bus
 from consort_bus.envelope import body_of
 from consort_bus.errors import AccessDenied, BusError
+from consort_bus.leading import leader_last, leader_read, read_whole
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
-from consort_bus.reading import last_of, read
+from consort_bus.reading import read
 from consort_bus.standing import ENDED_STATES, Standing
 from consort_bus.subjects import AgentSubject, ContextSubject, EntrySubject, LiveSubject
 from consort_bus.wire import Wire
@@ -180,7 +181,7 @@ class RunReader:
     # --- reading
 
     async def entries(self, run: str) -> list[Logged]:
-        """Every entry of a run so far. Raises UnknownRun, TooNew, BusError."""
+        """Every entry of a run so far, none less than anybody has seen before. Raises UnknownRun, TooNew, BusError."""
         found = [logged async for logged in self._entries(run)]
         if not found:
             raise UnknownRun(f"there is no run {run} on this bus")
@@ -216,7 +217,7 @@ class RunReader:
 
     async def context(self, run: str) -> list[ContextValue]:
         """A run's context as the bucket has it, by key. Raises BusError."""
-        values = await self._contexts.entries(subjects.run_context(run))
+        values = await self._contexts.entries_whole(subjects.run_context(run))
         return sorted([await self._context_value(value) for value in values], key=lambda value: value.key)
 
     async def context_history(self, run: str, key: str) -> list[ContextValue]:
@@ -274,20 +275,20 @@ class RunReader:
 
     async def _entries(self, run: str) -> AsyncIterator[Logged]:
         chain = Chain(run, self.artefacts)
-        async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run)):
+        async for stored in read_whole(self._wire, subjects.LOG, subjects.run_entries(run)):
             if (logged := await chain.take(stored)) is not None:
                 yield logged
 
     async def _first(self, run: str) -> Entry | None:
         chain = Chain(run, self.artefacts)
-        async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run), batch=4):
+        async for stored in leader_read(self._wire, subjects.LOG, subjects.run_entries(run)):
             if (logged := await chain.take(stored)) is not None:
                 return logged.entry
         return None
 
     async def _last(self, run: str) -> Entry | None:
-        found = await last_of(self._wire, subjects.LOG, [subjects.run_entries(run)])
-        return await entry_of(found[-1], self.artefacts) if found else None
+        found = await leader_last(self._wire, subjects.LOG, subjects.run_entries(run))
+        return await entry_of(found, self.artefacts) if found is not None else None
 
     async def _fetched(self, value: Json) -> Json:
         if isinstance(value, Mapping):

@@ -200,7 +200,7 @@ class Orchestrator:
             if self.welcome is None:
                 await create_consumer(self.bus, plan)
             self.announced += 1
-            answer = self.welcome or Welcome(accepted=True, consumer=plan.name)
+            answer = self.welcome or Welcome(accepted=True, consumer=plan.name, now=time.time())
             await self.bus.publish(heard.reply, encode(answer))
         elif where.verb == "wanted":
             ask = decode(_ask, heard.data, MSGPACK)

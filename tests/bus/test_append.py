@@ -11,7 +11,8 @@ from nats.aio.client import Client
 
 from consort_bus.append import ENTRY_HEADER, Fence
 from consort_bus.errors import AppendUnknown, FenceRefused, StorageFull
-from consort_bus.reading import Stored, leader_last, read
+from consort_bus.leading import leader_last
+from consort_bus.reading import Stored, read
 from consort_bus.wire import Wire
 
 FILTER = "log.r.entry.>"

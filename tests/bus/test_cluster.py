@@ -22,8 +22,9 @@ from consort_bus.cluster import ClusterPlan
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded
 from consort_bus.errors import AppendUnknown, BusError, NoAnswer, ServerFailed
+from consort_bus.leading import leader_last, leader_read
 from consort_bus.publish import Publisher
-from consort_bus.reading import leader_last, leader_read, read
+from consort_bus.reading import read
 from consort_bus.server_process import Node
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire

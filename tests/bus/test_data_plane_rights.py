@@ -15,9 +15,10 @@ from consort_bus.append import Fence
 from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket
 from consort_bus.errors import AccessDenied, FenceRefused
+from consort_bus.leading import leader_last
 from consort_bus.publish import Publisher
 from consort_bus.pull import Delivery, Pull
-from consort_bus.reading import leader_last, read
+from consort_bus.reading import read
 from consort_bus.subjects import AgentSubject, ContextSubject, EntrySubject, IncomingSubject
 from consort_bus.topology import PRIORITY_GROUP, agent_consumer, create_consumer
 from consort_bus.wire import Wire

@@ -9,18 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from _nats_server import Server, add_stream, connect
 from _proxy import Proxy
+from nats.aio.msg import Msg
+from nats.js.api import StreamConfig, StreamSource
 
+from consort_bus.errors import NoAnswer
+from consort_bus.leading import last_of_whole, leader_last, leader_next, leader_read, read_whole
 from consort_bus.publish import Publisher
-from consort_bus.reading import (
-    ReadRefused,
-    StreamAway,
-    last,
-    last_of,
-    leader_last,
-    leader_next,
-    leader_read,
-    read,
-)
+from consort_bus.reading import ReadRefused, StreamAway, last, last_of, read
 from consort_bus.wire import Wire
 
 
@@ -145,6 +140,55 @@ async def test_by_the_leader_one_by_one(wire: Wire) -> None:
     found = [stored async for stored in leader_read(wire, "R", "r.a", 2)]
     assert [(stored.seq, stored.data) for stored in found] == [(3, b"1"), (5, b"2")]
     assert [stored async for stored in leader_read(wire, "R", "r.c")] == []
+
+
+class LateReplica:
+    """Answers direct gets of R as a replica does that is behind: at first it has nothing, then what R has."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._nc = wire.nc
+        self.behind = 0
+        self.asked = 0
+
+    async def serve(self) -> None:
+        js = self._nc.jetstream()
+        await js.add_stream(StreamConfig(name="R", subjects=["r.>"]))
+        await js.add_stream(StreamConfig(name="COPY", mirror=StreamSource(name="R"), allow_direct=True))
+        await self._nc.subscribe("$JS.API.DIRECT.GET.R", cb=self._answer)
+
+    async def until_copied(self, seq: int) -> None:
+        async with asyncio.timeout(5):
+            while (await self._nc.jetstream().stream_info("COPY")).state.last_seq < seq:
+                await asyncio.sleep(0.01)
+
+    async def _answer(self, msg: Msg) -> None:
+        self.asked += 1
+        if self.behind > 0:
+            self.behind -= 1
+            await self._nc.publish(msg.reply, b"", headers={"Status": "404", "Description": "No Results"})
+        else:
+            await self._nc.publish("$JS.API.DIRECT.GET.COPY", msg.data, reply=msg.reply)
+
+
+async def test_a_replica_that_is_behind_is_waited_for(wire: Wire) -> None:
+    replica = LateReplica(wire)
+    await replica.serve()
+    assert [stored async for stored in read_whole(wire, "R", "r.>")] == []
+    assert await last_of_whole(wire, "R", "r.>") == []
+    await fill(wire, ["r.1", "r.2", "r.2"])
+    await replica.until_copied(3)
+    replica.behind = 1
+    assert [stored.seq async for stored in read(wire, "R", "r.>")] == []  # as late as it may be
+    replica.behind = 3
+    assert [stored.seq async for stored in read_whole(wire, "R", "r.>")] == [1, 2, 3]
+    replica.behind, replica.asked = 2, 0
+    assert [stored.seq for stored in await last_of_whole(wire, "R", "r.>")] == [1, 3]
+    assert replica.asked == 3
+    replica.behind = 10_000
+    with pytest.raises(NoAnswer, match="a replica that has all"):
+        await last_of_whole(wire, "R", "r.>", patience=0.2)
+    with pytest.raises(NoAnswer, match="a replica that has all"):
+        await anext(read_whole(wire, "R", "r.>", patience=0.2))
 
 
 async def test_a_request_that_makes_no_sense(wire: Wire) -> None:

@@ -13,9 +13,10 @@ from consort_bus import subjects
 from consort_bus.client import Client
 from consort_bus.connection import Bus
 from consort_bus.envelope import CONTENT_TYPE, as_text
+from consort_bus.leading import leader_last
 from consort_bus.operator import Operator
 from consort_bus.publish import Publisher
-from consort_bus.reading import Stored, leader_last
+from consort_bus.reading import Stored
 from consort_bus.subjects import DeadSubject, EntrySubject, InboxSubject
 from consort_bus.wire import Wire
 from consort_shared.codec import MSGPACK, encode

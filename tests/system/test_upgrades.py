@@ -13,7 +13,8 @@ from consort_bus.append import Fence
 from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal
-from consort_bus.reading import leader_last, read
+from consort_bus.leading import leader_last
+from consort_bus.reading import read
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_shared.codec import MSGPACK, pack

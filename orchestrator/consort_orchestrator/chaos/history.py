@@ -17,7 +17,8 @@ from consort_bus.artefacts import Artefacts
 from consort_bus.chain import entry_of
 from consort_bus.envelope import OrchestratorSeal, body_of
 from consort_bus.errors import BusError
-from consort_bus.reading import Stored, read
+from consort_bus.leading import read_whole
+from consort_bus.reading import Stored
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_shared.entries import Doubted, EffectBegun, Entry, Finished, Reopened, body_digest
@@ -56,7 +57,7 @@ class LogReader:
 
     async def records(self, from_seq: int) -> AsyncIterator[tuple[str, Record]]:
         """Every entry from a sequence on, with its run. Raises BusError."""
-        async for stored in read(self._wire, subjects.LOG, subjects.ENTRIES_FILTER, from_seq):
+        async for stored in read_whole(self._wire, subjects.LOG, subjects.ENTRIES_FILTER, from_seq):
             where = EntrySubject.parse(stored.subject)
             if where is not None:
                 yield where.run, await self._record(stored)

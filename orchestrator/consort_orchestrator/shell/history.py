@@ -16,7 +16,8 @@ from consort_bus.append import ENTRY_HEADER, Fence
 from consort_bus.artefacts import Artefacts
 from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal, Wrapped, body_of, stow
 from consort_bus.errors import FenceRefused
-from consort_bus.reading import Stored, last, leader_last, read
+from consort_bus.leading import leader_last
+from consort_bus.reading import Stored, last, read
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Run, apply, outstanding
