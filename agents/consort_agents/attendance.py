@@ -40,11 +40,18 @@ _welcome: TypeAdapter[Welcome] = TypeAdapter(Welcome)
 _wanted: TypeAdapter[Wanted] = TypeAdapter(Wanted)
 
 
+def new_instance() -> str:
+    """A name for one process of an agent."""
+    return secrets.token_hex(4)
+
+
 class Attendance:
     """One process of an agent, as orchestrators know it."""
 
-    def __init__(self, card: AgentCard, wire: Wire, publisher: Publisher, seal: AgentSeal) -> None:
-        self.instance = secrets.token_hex(4)
+    def __init__(
+        self, card: AgentCard, wire: Wire, publisher: Publisher, seal: AgentSeal, instance: str | None = None
+    ) -> None:
+        self.instance = instance or new_instance()
         self._card = card
         self._wire = wire
         self._seal = seal

@@ -85,6 +85,8 @@ class Context:
     """why the attempt before this one failed, empty for the first"""
     deadline: float = 0.0
     """seconds since 1970; a result that comes later does not count"""
+    trace: str = ""
+    """the span of this attempt as a W3C `traceparent`, to be sent along; empty where none is recorded"""
     log: logging.LoggerAdapter[logging.Logger] = field(default_factory=lambda: _offline_log)
     writes: list[Noted] = field(default_factory=list)
     voice: Voice = field(default_factory=OfflineVoice)

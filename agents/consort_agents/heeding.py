@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from consort_agents.attendance import Attendance
 from consort_agents.context import Context
@@ -23,6 +23,9 @@ from consort_agents.tasks import Task
 from consort_bus.errors import BusError
 from consort_bus.pull import Delivery
 from consort_shared.messages import Answer, EffectAnswer, Hold, Stop
+
+if TYPE_CHECKING:
+    from consort_agents.task_spans import TaskSpans
 
 STOP_LIMIT = 0.6
 """Seconds that a task may take to end when it is called off, before it is said that it cannot be stopped."""
@@ -47,6 +50,8 @@ class InHand:
     in_thread: bool = False
     off: bool = False
     """called off: nothing is reported any more"""
+    spans: TaskSpans | None = None
+    """the spans of the work, where they are exported"""
 
 
 class Heeding:

@@ -28,10 +28,12 @@ from consort_agents.finding import find_agent
 from consort_agents.kit import Agent
 from consort_agents.performing import Ended, Returned, attempt_here, not_json
 from consort_agents.pipe import Frame, FrameTooLarge, packed, receive
+from consort_agents.tracing import inside, service_of
 from consort_bus.errors import BusError
 from consort_shared.entries import HandOff
 from consort_shared.logs import set_up_logging
 from consort_shared.messages import Declined, Failed, PutAnswer
+from consort_shared.telemetry.tracing import Tracing, open_tracing
 from consort_shared.values import ArtefactRef, Json, canonical
 
 _DIE_WITH_PARENT = 1
@@ -136,7 +138,7 @@ def note_heard(told: Frame) -> Noted:
     return Noted(told["key"], json.loads(told["value"]), told["seen"], told["confidence"])
 
 
-def serve(agent: Agent, line: Line) -> None:
+def serve(agent: Agent, line: Line, tracing: Tracing | None = None) -> None:
     """Run skills as they are asked for, for ever."""
     line.send({"say": "ready"})
     while True:
@@ -144,7 +146,8 @@ def serve(agent: Agent, line: Line) -> None:
         context = _context(asked, line)
         skill = agent.skills[context.skill]
         try:
-            answer = _told(attempt_here(skill, json.loads(asked["inputs"]), context))
+            with inside(tracing, context.trace):
+                answer = _told(attempt_here(skill, json.loads(asked["inputs"]), context))
         except AttemptOver:
             answer = {"how": "over"}
         except (TypeError, ValueError, RecursionError) as exc:
@@ -176,6 +179,7 @@ def _context(asked: Frame, line: Line) -> Context:
         values={key: Value(**value) for key, value in about["values"].items()},
         trouble=about["trouble"],
         deadline=about["deadline"],
+        trace=about["trace"],
         log=logging.LoggerAdapter(logging.getLogger("consort.skill"), told),
         voice=DistantVoice(line, asked["turn"]),
     )
@@ -215,7 +219,10 @@ def main() -> None:
         agent = find_agent(name)
     except AgentError as exc:
         sys.exit(f"an isolated slot cannot import its agent: {exc}")
-    serve(agent, line)
+    tracing = open_tracing(service_of(agent.name), f"slot-{os.getpid()}")
+    if tracing is not None:
+        tracing.become_global()
+    serve(agent, line, tracing)
 
 
 if __name__ == "__main__":

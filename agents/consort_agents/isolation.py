@@ -224,7 +224,7 @@ async def _done_for(frame: Frame, context: Context) -> Any:
 def _about(context: Context) -> bytes:
     told: dict[str, Any] = {
         name: getattr(context, name)
-        for name in ("run", "task", "step", "skill", "attempt", "trouble", "deadline")
+        for name in ("run", "task", "step", "skill", "attempt", "trouble", "deadline", "trace")
     }
     told["handoff"] = context.handoff.model_dump(mode="json")
     told["values"] = {

@@ -20,8 +20,10 @@ from typing import Any
 
 import click
 
+from consort_agents.attendance import new_instance
 from consort_agents.finding import find_agent
 from consort_agents.kit import Agent
+from consort_agents.tracing import service_of
 from consort_agents.worker import Worker
 from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
@@ -30,6 +32,7 @@ from consort_shared.errors import ConsortError
 from consort_shared.lifeline import hold_on
 from consort_shared.logs import set_up_logging
 from consort_shared.looping import run_for_long
+from consort_shared.telemetry.tracing import exported
 
 __all__ = ["find_agent", "main", "serve", "show_cards"]
 
@@ -52,11 +55,13 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
     hold_on(lambda: loop.call_soon_threadsafe(stop.set), patience=grace.total_seconds() + 15)
+    instance = new_instance()
     async with (
+        exported(service_of(agent.name), instance) as tracing,
         open_bus(server, credentials, client_name=f"agent {agent.name}", patience=30) as bus,
         Wire(bus.nc, bus) as wire,
     ):
-        worker = Worker(agent, bus, wire, slots=slots, name=name)
+        worker = Worker(agent, bus, wire, slots=slots, name=name, tracing=tracing, instance=instance)
         closed = asyncio.create_task(bus.wait_closed())
         work = asyncio.create_task(worker.run(stop, grace=grace, hurry=hurry))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)

@@ -86,11 +86,13 @@ class Speaker:
         self.artefacts = artefacts
         self.instance = instance
 
-    async def report(self, task: Task, outcome: Outcome, seconds: float) -> None:
-        """The last word on an attempt; returns when it is stored. Raises BusError after long trying."""
-        await self.say(
-            task, Report(task=task.granted.task, instance=self.instance, outcome=outcome, seconds=seconds)
-        )
+    async def report(self, task: Task, outcome: Outcome, seconds: float, *, span: str | None = None) -> None:
+        """The last word on an attempt; returns when it is stored. `span` is the one it is said under.
+
+        Raises BusError after long trying.
+        """
+        report = Report(task=task.granted.task, instance=self.instance, outcome=outcome, seconds=seconds)
+        await self.say(task, report, span=span)
 
     async def heed(
         self,
@@ -134,12 +136,12 @@ class Speaker:
         finally:
             del self._questions[question.id]
 
-    async def say(self, task: Task, message: AgentMessage) -> None:
+    async def say(self, task: Task, message: AgentMessage, *, span: str | None = None) -> None:
         """Have something stored in the inbox. Raises BusError after long trying, ValueError for what cannot travel."""
         subject = _subject(task.granted.agent, task.run)
         body = encode(message)
         payload, headers = await self._patiently(lambda: stow(body, self.artefacts))
-        wrapped = self._seal.report(subject, payload, headers, task.run, task.token)
+        wrapped = self._seal.report(subject, payload, headers, task.run, task.token, span)
         await self._patiently(
             lambda: self._publisher.publish(wrapped.subject, wrapped.payload, wrapped.headers)
         )

@@ -31,6 +31,7 @@ from consort_agents.kit import Agent, Skill
 from consort_agents.performing import attempt, not_json, outcome_of
 from consort_agents.speaking import AttemptVoice, Speaker
 from consort_agents.tasks import NotATask, Task, inputs_of, read_task, values_of
+from consort_agents.tracing import spans_of
 from consort_bus import subjects
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.connection import Bus
@@ -45,6 +46,7 @@ from consort_shared.codec import MSGPACK, decode
 from consort_shared.errors import DecodeError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Failed, Outcome, order_message
+from consort_shared.telemetry.tracing import Tracing
 from consort_shared.upcast import TooNew
 from consort_shared.values import NoSuchPath
 
@@ -62,7 +64,15 @@ class Worker:
     """
 
     def __init__(
-        self, agent: Agent, bus: Bus, wire: Wire, *, slots: int | None = None, name: str | None = None
+        self,
+        agent: Agent,
+        bus: Bus,
+        wire: Wire,
+        *,
+        slots: int | None = None,
+        name: str | None = None,
+        tracing: Tracing | None = None,
+        instance: str | None = None,
     ) -> None:
         if bus.mac_key is None:
             raise AccessDenied(str(bus.identity), "subscribe to", "tasks", ("agent",))
@@ -77,7 +87,7 @@ class Worker:
         self._seal = AgentSeal(bus.mac_key)
         self._artefacts = Artefacts(wire, bus.identity)
         publisher = Publisher(wire)
-        self._attendance = Attendance(self.card, wire, publisher, self._seal)
+        self._attendance = Attendance(self.card, wire, publisher, self._seal, instance)
         self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self._attendance.instance)
         self._in_hand: dict[tuple[str, str], InHand] = {}
         self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
@@ -88,6 +98,7 @@ class Worker:
         self._asides: set[asyncio.Task[None]] = set()
         self._pool = ThreadPoolExecutor(self.card.slots, thread_name_prefix=self.card.name)
         self._isolation = Isolation(name or "")
+        self._spans = spans_of(tracing, self.card, self._attendance.instance)
         self._pull: Pull | None = None
         self._gone = asyncio.Event()
         self._freed = 0
@@ -235,10 +246,24 @@ class Worker:
             await self._admission.without_skill(held)
             return
         failpoint("task-taken")
+        held.spans = None if self._spans is None else self._spans.begin(held)
+        try:
+            settled = await self._worked(held, skill)
+        except BaseException:
+            if held.spans is not None:
+                held.spans.end("")
+            raise
+        if held.spans is not None:
+            held.spans.end(settled)
+
+    async def _worked(self, held: InHand, skill: Skill) -> str:
+        """Run the skill and report; how the task's delivery was settled. Raises AttemptOver, BusError."""
         began = time.monotonic()
         outcome = await self._outcome(held, skill)
         if held.off:
-            return
+            return ""
+        if held.spans is not None:
+            held.spans.worked(outcome)
         failpoint("work-done")
         try:
             await self._report(held, outcome, time.monotonic() - began)
@@ -248,6 +273,7 @@ class Worker:
         ) as exc:  # JSON that cannot be sent, such as an integer over 64 bits
             await self._report(held, not_json(skill, exc), time.monotonic() - began)
         self.done += 1
+        return "ack"
 
     async def _outcome(self, held: InHand, skill: Skill) -> Outcome:
         """What came of the attempt. Raises AttemptOver, BusError."""
@@ -259,7 +285,10 @@ class Worker:
             if lost and held.delivery.delivered < self.card.poison_after:
                 raise  # it may be there when the task comes again
             return Failed(kind="unreadable-task", message=str(exc))
-        context = held.context = self._context(held.task, values)
+        spans = held.spans
+        if spans is not None:
+            spans.given(inputs)
+        context = held.context = self._context(held.task, values, "" if spans is None else spans.inner)
         if skill.isolated:
             ended = await self._isolation.attempt(skill, inputs, context)
         else:
@@ -269,12 +298,19 @@ class Worker:
         return await outcome_of(ended, skill, self._artefacts)
 
     async def _report(self, held: InHand, outcome: Outcome, seconds: float = 0.0) -> None:
-        await self._speaker.report(held.task, outcome, seconds)
+        spans = held.spans
+        if spans is not None:
+            spans.reporting()
+        await self._speaker.report(
+            held.task, outcome, seconds, span=None if spans is None else spans.report_span
+        )
+        if spans is not None:
+            spans.reported()
         failpoint("report-stored")
         held.delivery.ack()
         asyncio.get_running_loop().call_soon(failpoint, "task-acknowledged")  # it is sent when this turn ends
 
-    def _context(self, task: Task, values: dict[str, Value]) -> Context:
+    def _context(self, task: Task, values: dict[str, Value], trace: str) -> Context:
         granted = task.granted
         loop = asyncio.get_running_loop()
         return Context(
@@ -290,6 +326,7 @@ class Worker:
             deadline=granted.deadline,
             log=_logger(task),
             voice=AttemptVoice(self._speaker, task, loop),
+            trace=trace,
         )
 
     async def _keep_leases(self) -> None:

@@ -23,6 +23,7 @@ from consort_shared.codec import MSGPACK
 from consort_shared.entries import SCHEMA as SCHEMA_NUMBER
 from consort_shared.errors import DecodeError
 from consort_shared.ids import traceparent
+from consort_shared.telemetry.span_ids import attempt_span_id
 from consort_shared.values import INLINE_LIMIT, ArtefactRef
 
 CODE = "Consort-Mac"
@@ -104,8 +105,11 @@ class OrchestratorSeal:
         headers[CODE] = seal.code(self._log, subject, covered(payload, headers))
         return Wrapped(subject, payload, headers)
 
-    def address(self, wrapped: Wrapped, run: str, agent: str, task: str, nonce: str) -> Wrapped:
-        """Prove a message to one agent, and give it the attempt's token, masked."""
+    def address(
+        self, wrapped: Wrapped, run: str, agent: str, task: str, nonce: str, *, sampled: bool = True
+    ) -> Wrapped:
+        """Prove a message to one agent, give it the attempt's token, masked, and the span of the attempt."""
+        wrapped.headers[TRACE] = traceparent(run, attempt_span_id(run, task), sampled=sampled)
         key = self._agent(agent)
         token = seal.attempt_token(self._tokens, run, task, nonce)
         wrapped.headers[TOKEN] = seal.mask(key, run, task, nonce, token).hex()
@@ -184,10 +188,16 @@ class AgentSeal:
             raise DecodeError(b"", f"header {TOKEN} is missing or malformed") from exc
 
     def report(
-        self, subject: str, payload: bytes, headers: dict[str, str], run: str, token: bytes
+        self,
+        subject: str,
+        payload: bytes,
+        headers: dict[str, str],
+        run: str,
+        token: bytes,
+        span: str | None = None,
     ) -> Wrapped:
-        """A report that proves who speaks, and that they received the attempt."""
-        headers[TRACE] = _trace_of(run)
+        """A report that proves who speaks, and that they received the attempt; `span` is the one it is sent under."""
+        headers[TRACE] = _trace_of(run) if span is None else traceparent(run, span)
         headers[CODE] = seal.code(seal.report_key(self._key, token), subject, covered(payload, headers))
         return Wrapped(subject, payload, headers)
 

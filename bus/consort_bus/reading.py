@@ -134,18 +134,21 @@ async def read(
     subject_filter: str,
     from_seq: int = 1,
     *,
+    from_time: datetime | None = None,
     batch: int = PAGE_MESSAGES,
     max_bytes: int = PAGE_BYTES,
     patience: float = 10.0,
 ) -> AsyncIterator[Stored]:
-    """Every message under a filter from a sequence on, in order, until there is none left now.
+    """Every message under a filter from a sequence or a time on, in order, until there is none left now.
 
     Memory is bounded by two pages. `patience` is how many seconds without progress are borne.
     Raises NoAnswer then, ReadRefused, AccessDenied.
     """
 
-    body = {"seq": max(from_seq, 1), "next_by_subj": subject_filter, "batch": batch, "max_bytes": max_bytes}
+    body: dict[str, Any] = {"next_by_subj": subject_filter, "batch": batch, "max_bytes": max_bytes}
+    body |= {"seq": max(from_seq, 1)} if from_time is None else {"start_time": from_time.isoformat()}
     found = await _page(wire, stream, body, patience)
+    body.pop("start_time", None)
     while found.more:
         body["seq"] = found.messages[-1].seq + 1
         following = asyncio.create_task(_page(wire, stream, body, patience))

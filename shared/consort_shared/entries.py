@@ -83,6 +83,10 @@ class Submitted(Tagged):
     plan: Plan
     inputs: dict[Name, Json] = Field(default_factory=dict)
     goal: str = ""
+    handed_in: float = Field(
+        default=0.0, description="when the bus stored it: seconds since 1970, 0 if not known"
+    )
+    caller: str = Field(default="", description="the span it was handed in under, as in a `traceparent`")
 
 
 class Opened(Tagged):

@@ -62,6 +62,6 @@ def root_span_id(run: str) -> str:
     return hashlib.sha256(b"consort root span " + run.encode()).hexdigest()[:16]
 
 
-def traceparent(run: str, span: str | None = None) -> str:
+def traceparent(run: str, span: str | None = None, *, sampled: bool = True) -> str:
     """W3C trace context of a run, below its root span unless another span is given."""
-    return f"00-{run}-{span or root_span_id(run)}-01"
+    return f"00-{run}-{span or root_span_id(run)}-{'01' if sampled else '00'}"

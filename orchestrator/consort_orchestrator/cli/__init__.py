@@ -50,6 +50,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "runs": ("reading:runs", "The newest runs."),
         "show": ("reading:show", "A run step by step, and what each waits for."),
         "log": ("history:log", "The entries of a run, one by one, or as a file."),
+        "trace": ("trace:trace", "The trace of a run as a tree, and whether it is whole."),
         "context": ("telling:context", "What a run's steps have put down for each other."),
         "replay": ("history:replay", "Fold a history that was kept as a file again."),
         "agents": ("reading:agents", "Which agents are there, and what they offer."),

@@ -23,8 +23,14 @@ from consort_orchestrator.cli.offers import Offer
 from consort_orchestrator.cli.opening import credentials_file
 from consort_orchestrator.cli.supervise import Child, Supervisor
 from consort_shared.errors import InvalidInput
+from consort_shared.telemetry.tracing import FOLDER
 
 _LOCK = "up.lock"
+
+
+def traces_of(folder: Path) -> Path:
+    """Where the processes of a folder keep their spans."""
+    return folder / "traces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,8 @@ class Household:
     def orchestrator(self, name: str) -> Child:
         creds = credentials_file(self.folder, "orchestrator", name)
         command = (*_python("consort_orchestrator.cli"), "orchestrator", "start", "--name", name)
-        return Child(f"orchestrator-{name}", (*command, "--server", self.url, "--creds", str(creds)))
+        command += ("--server", self.url, "--creds", str(creds))
+        return Child(f"orchestrator-{name}", command, self._environment())
 
     def agent(self, offer: Offer, *, slots: int | None = None, grace: float | None = None) -> Child:
         """An agent's process under the name on its card, which its rights are bound to."""
@@ -47,7 +54,11 @@ class Household:
             command += ("--slots", str(slots))
         if grace is not None:
             command += ("--grace", str(grace))
-        return Child(f"agent-{offer.card.name}", (*command, "--", offer.reference))
+        return Child(f"agent-{offer.card.name}", (*command, "--", offer.reference), self._environment())
+
+    def _environment(self) -> dict[str, str]:
+        """Processes of a folder keep their spans there, unless somebody said where, or nowhere (an empty value)."""
+        return {} if FOLDER in os.environ else {FOLDER: str(traces_of(self.folder).absolute())}
 
 
 def _python(module: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from contextlib import AsyncExitStack
 
@@ -14,9 +15,11 @@ from consort_bus.wire import Wire
 from consort_orchestrator.cli.opening import creds_wanted, local_bus
 from consort_orchestrator.cli.options import Place
 from consort_orchestrator.shell.service import Orchestrator
+from consort_orchestrator.tracing.derive import SERVICE
 from consort_shared.lifeline import hold_on
 from consort_shared.logs import set_up_logging
 from consort_shared.looping import run_for_long
+from consort_shared.telemetry.tracing import exported
 
 CONNECT_PATIENCE = 30.0
 """Seconds to wait for a bus that is just starting."""
@@ -43,7 +46,8 @@ async def _serve(place: Place, name: str) -> None:
         await topology.require(bus)
         wire = await stack.enter_async_context(Wire(bus.nc, bus))
         closed = asyncio.create_task(bus.wait_closed())
-        work = asyncio.create_task(Orchestrator(bus, wire).run(stop))
+        tracing = await stack.enter_async_context(exported(SERVICE, f"{name}-{os.getpid()}"))
+        work = asyncio.create_task(Orchestrator(bus, wire, tracing).run(stop))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
         if closed.done():
             work.cancel()

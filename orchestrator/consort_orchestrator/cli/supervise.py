@@ -15,7 +15,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,10 +48,11 @@ class ChildBroken(ConsortError):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process to be kept running. `name` is also that of its log."""
+    """A process to be kept running. `name` is also that of its log, `environment` is added to what it inherits."""
 
     name: str
     command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -137,7 +138,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._lifeline.environment(),
+                env={**self._lifeline.environment(), **kept.child.environment},
                 pass_fds=(self._lifeline.reading,),
                 process_group=0,
             )

@@ -76,6 +76,7 @@ def _submitted(run: Run, fact: Submitted, at: float) -> None:
     run.goal = fact.goal or fact.plan.goal
     run.inputs = dict(fact.inputs)
     run.submitted_at = at
+    run.caller = fact.caller
     if size_and_depth(fact.plan)[1] > MAX_DEPTH:
         return  # a plan that the same entry refuses
     try:

@@ -182,7 +182,9 @@ def _submit(going: Advance, said: Said, message: Submit) -> None:
             inputs = check_inputs(message.plan, message.inputs)
         except PlanError as exc:
             why = str(exc)
-    going.emit(Submitted(client=said.sender, plan=message.plan, inputs=inputs, goal=message.goal))
+    fact = Submitted(client=said.sender, plan=message.plan, inputs=inputs, goal=message.goal)
+    known = {"handed_in": said.at, "caller": said.caller}
+    going.emit(fact.model_copy(update={name: value for name, value in known.items() if value}))
     if why:
         going.emit(Finished(state="failed", why=why))
     else:

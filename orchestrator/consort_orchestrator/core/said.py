@@ -64,3 +64,5 @@ class Said:
     edited: bool = False
     at: float = 0.0
     """when the bus stored it, in seconds since 1970; 0 when that does not matter"""
+    caller: str = ""
+    """the span that a client said it under, if there was one"""

@@ -192,6 +192,8 @@ class Run:
     goal: str = ""
     inputs: dict[str, Json] = field(default_factory=dict)
     submitted_at: float = 0.0
+    caller: str = ""
+    """the span that it was handed in under, if there was one"""
     nodes: dict[str, Node] = field(default_factory=dict)
     tasks: dict[str, str] = field(default_factory=dict)
     """every task there ever was, by id: the path it belongs to"""

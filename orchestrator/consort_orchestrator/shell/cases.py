@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from consort_orchestrator.core import Foreign, Run
 from consort_orchestrator.shell.inbox import Incoming
+from consort_orchestrator.tracing.following import Traced
 from consort_shared.values import Json
 
 
@@ -27,10 +28,13 @@ class Case:
     """when the run's timer is known to be set for"""
     foreign: list[Foreign] = field(default_factory=list)
     blobs: dict[str, Json] = field(default_factory=dict)
+    traced: Traced | None = None
+    """follows the entries for the run's trace, where spans are exported"""
     touched: float = 0.0
 
     def forget(self) -> None:
         """What is remembered may not be what the log has."""
         self.run = None
         self.timer = None
+        self.traced = None
         self.blobs.clear()

@@ -8,14 +8,14 @@ whoever next loads the run does what may be missing (`restore`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
-from consort_bus.envelope import TRACE, OrchestratorSeal, Wrapped, stow
+from consort_bus.envelope import OrchestratorSeal, Wrapped, stow
 from consort_bus.errors import BusError
 from consort_bus.publish import PubAck, Publisher, WrongLastSequence
 from consort_bus.subjects import ContextSubject, ControlSubject, CopySubject, TimerSubject, WaitingSubject
@@ -26,7 +26,6 @@ from consort_orchestrator.core.state import Kept
 from consort_shared.codec import encode, pack, plain
 from consort_shared.entries import SCHEMA, Fact, Granted, Waiting, Written
 from consort_shared.failpoints import failpoint
-from consort_shared.ids import traceparent
 from consort_shared.messages import Answer, EffectAnswer, Hold, Stop
 from consort_shared.values import Json
 
@@ -39,13 +38,20 @@ class Effects:
     """Carries out what entries imply."""
 
     def __init__(
-        self, bus: Bus, publisher: Publisher, context: Bucket, artefacts: Artefacts, seal: OrchestratorSeal
+        self,
+        bus: Bus,
+        publisher: Publisher,
+        context: Bucket,
+        artefacts: Artefacts,
+        seal: OrchestratorSeal,
+        sampled: Callable[[Run], bool],
     ) -> None:
         self._bus = bus
         self._publisher = publisher
         self._context = context
         self._artefacts = artefacts
         self._seal = seal
+        self._sampled = sampled
 
     async def of(
         self,
@@ -130,10 +136,10 @@ class Effects:
         body = pack({"v": SCHEMA, "run": run.id, "n": entry, "entry": fact.nonce, "granted": granted})
         payload, headers = await stow(body, self._artefacts)
         subject = str(CopySubject(run.id, fact.agent, fact.task))
+        sampled = self._sampled(run)
         wrapped = self._seal.address(
-            Wrapped(subject, payload, headers), run.id, fact.agent, fact.task, fact.nonce
+            Wrapped(subject, payload, headers), run.id, fact.agent, fact.task, fact.nonce, sampled=sampled
         )
-        headers[TRACE] = traceparent(run.id)
         # Stored once: a second copy of the same task is refused by the server.
         headers[EXPECT_LAST] = "0"
         return await self._publisher.publish_nowait(subject, wrapped.payload, headers)

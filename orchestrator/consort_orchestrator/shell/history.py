@@ -21,6 +21,7 @@ from consort_bus.reading import Stored, last, read
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Run, apply, outstanding
+from consort_orchestrator.tracing.following import Traced
 from consort_shared.codec import encode
 from consort_shared.entries import ENDED, Entry, Granted, body_digest
 from consort_shared.errors import DecodeError
@@ -43,6 +44,7 @@ class Loaded:
     foreign: list[tuple[Stored, str]] = field(default_factory=list)
     copied: dict[str, Granted] = field(default_factory=dict)
     """tasks, by id, that went out as copies of their entry"""
+    traced: Traced | None = None
 
     def undelivered(self) -> list[Granted]:
         """The tasks under way whose copy may not have been sent."""
@@ -63,9 +65,9 @@ class History:
         self._artefacts = artefacts
         self._seal = seal
 
-    async def load(self, run_id: str) -> Loaded:
-        """Fold a run from the log. Raises BusError, UnknownKind."""
-        loaded = Loaded(Run(run_id))
+    async def load(self, run_id: str, traced: Traced | None = None) -> Loaded:
+        """Fold a run from the log; `traced` is shown its entries. Raises BusError, UnknownKind."""
+        loaded = Loaded(Run(run_id), traced=traced)
         async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run_id)):
             loaded.tail = stored.seq
             await self._take(loaded, stored)
@@ -91,6 +93,8 @@ class History:
                 loaded.copied[fact.task] = fact
         run.n = entry.n
         run.chain = body_digest(body)
+        if loaded.traced is not None:
+            loaded.traced.take(entry)
 
     async def has_ended(self, run_id: str) -> bool:
         """Whether the run's end is the last entry on the log, without reading the rest. Raises BusError."""
@@ -124,7 +128,15 @@ class History:
             raise FenceRefused(subject, tail)
 
     async def append(
-        self, entry: Entry, *, tail: int, agent: str | None, kind: str, task: str, nonce: str
+        self,
+        entry: Entry,
+        *,
+        tail: int,
+        agent: str | None,
+        kind: str,
+        task: str,
+        nonce: str,
+        sampled: bool = True,
     ) -> tuple[int, str]:
         """Store an entry behind `tail`; its sequence, and its digest for the chain.
 
@@ -135,7 +147,7 @@ class History:
         digest = body_digest(body)
         wrapped = await self._wrap(entry.run, body, digest, _subject(entry.run, agent, kind))
         if agent is not None:
-            self._seal.address(wrapped, entry.run, agent, task, nonce)
+            self._seal.address(wrapped, entry.run, agent, task, nonce, sampled=sampled)
         seq = await self._fence.append(
             wrapped.subject,
             wrapped.payload,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
-from consort_bus.envelope import CONTENT_TYPE, FORWARDED, OrchestratorSeal, body_of
+from consort_bus.envelope import CONTENT_TYPE, FORWARDED, TRACE, OrchestratorSeal, body_of
 from consort_bus.letters import REFUSED, UNREADABLE
 from consort_bus.pull import Delivery
 from consort_bus.subjects import InboxSubject, IncomingSubject
@@ -20,6 +20,7 @@ from consort_orchestrator.core.decide import Forged
 from consort_shared.codec import decode
 from consort_shared.errors import DecodeError
 from consort_shared.messages import Redrive, Wake, agent_message, client_message, person_message
+from consort_shared.telemetry.span_ids import parse_traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ async def open_message(incoming: Incoming, run: Run, seal: OrchestratorSeal, art
     )
     if opened.said is None or incoming.subject.kind == "agent":
         return opened
-    return replace(opened, said=replace(opened.said, at=delivery.time.timestamp()))
+    return replace(
+        opened, said=replace(opened.said, at=delivery.time.timestamp(), caller=_caller(delivery.headers))
+    )
 
 
 async def read_message(
@@ -101,6 +104,12 @@ async def read_message(
     if not genuine:
         return _forged(sender, seq, f"its code does not prove that {sender} received task {message.task}")
     return Opened(Said(sender, message))
+
+
+def _caller(headers: Mapping[str, str]) -> str:
+    """The span that something was said under; what is no `traceparent` is ignored, as its standard says."""
+    header = headers.get(TRACE)
+    return header.strip() if header is not None and parse_traceparent(header) is not None else ""
 
 
 def _forged(sender: str, seq: int, why: str) -> Opened:

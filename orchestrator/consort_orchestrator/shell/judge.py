@@ -40,6 +40,7 @@ from consort_orchestrator.shell.history import History
 from consort_orchestrator.shell.inbox import Incoming, Opened, open_message
 from consort_orchestrator.shell.redriving import Redriving
 from consort_orchestrator.shell.registry import Registry
+from consort_orchestrator.tracing.following import Traced
 from consort_shared.codec import unpack
 from consort_shared.entries import SCHEMA, Cause, Entry, Failure, Redriven, body_digest, kind_of
 from consort_shared.failpoints import failpoint
@@ -87,6 +88,8 @@ class Judge:
         redriving: Redriving,
         admission: Admission,
         now: Callable[[], float],
+        follow: Callable[[str], Traced] | None,
+        sampled: Callable[[Run], bool],
     ) -> None:
         self._writer = writer
         self._history = history
@@ -98,6 +101,8 @@ class Judge:
         self._redriving = redriving
         self._admission = admission
         self._now = now
+        self._follow_for_trace = follow
+        self._sampled = sampled
         self.decisions = 0
 
     async def judge(self, case: Case, batch: Sequence[Incoming]) -> None:
@@ -123,7 +128,7 @@ class Judge:
         if not remembered and _only_wakes(batch) and await self._history.has_ended(case.id):
             _acknowledge(batch)  # the timer of a run that ended in time
             return
-        run = case.run or (Run(case.id) if guessed else await self._load(case))
+        run = case.run or (self._new(case) if guessed else await self._load(case))
         if _fired(batch):
             case.timer = None
         opened = await self._open(case, run, batch)
@@ -223,8 +228,11 @@ class Judge:
             kind=kind_of(facts),
             task=grant.task if grant else "",
             nonce=grant.nonce if grant else "",
+            sampled=self._sampled(run),
         )
         run.n += 1
+        if case.traced is not None:
+            case.traced.take(entry)
         self.decisions += 1
         self._registry.count(facts)
         if log.isEnabledFor(logging.DEBUG):
@@ -266,9 +274,14 @@ class Judge:
             ):
                 await self._dead.again(letter, why)
 
+    def _new(self, case: Case) -> Run:
+        case.traced = None if self._follow_for_trace is None else self._follow_for_trace(case.id)
+        return Run(case.id)
+
     async def _load(self, case: Case) -> Run:
         """Fold the run from the log, and make good what a crash may have left undone."""
-        loaded = await self._history.load(case.id)
+        case.traced = None if self._follow_for_trace is None else self._follow_for_trace(case.id)
+        loaded = await self._history.load(case.id, case.traced)
         case.tail = loaded.tail
         case.timer = None
         case.foreign.clear()

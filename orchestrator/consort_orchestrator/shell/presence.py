@@ -57,6 +57,11 @@ def shares(instances: Iterable[str], shards: int = subjects.SHARDS) -> dict[int,
     return owners
 
 
+def writer_name(name: str, instance: str) -> str:
+    """How entries name the orchestrator that wrote them."""
+    return f"{name}-{instance}"
+
+
 class Presences:
     """This orchestrator's sign of life, and its share among those that are there."""
 
@@ -69,7 +74,9 @@ class Presences:
         clock: ServerClock,
         version: str,
         decisions: Callable[[], int],
+        gone: Callable[[Sequence[str], Sequence[str]], None] = lambda writers, there: None,
     ) -> None:
+        """`gone` is called with orchestrators that fell silent without taking leave, as writers, and who is left."""
         self._subject = str(OrchestratorSubject(name, instance))
         self._name, self._instance = name, instance
         self._control = control
@@ -77,6 +84,9 @@ class Presences:
         self._clock = clock
         self._version = version
         self._decisions = decisions
+        self._gone = gone
+        self._alive: dict[str, str] = {}
+        """by instance: the names that entries bear of those that were there last"""
         self._heard: dict[str, tuple[int, float]] = {}
         """by instance: the revision of its last sign of life, and when it was seen first"""
         self._started = time.time()
@@ -105,6 +115,7 @@ class Presences:
         now = time.monotonic()
         values = await self._control.entries(subjects.ORCHESTRATORS_FILTER)
         heard: dict[str, tuple[int, float]] = {}
+        named: dict[str, str] = {}
         for value in values:
             where = OrchestratorSubject.parse(value.subject)
             if where is None or not self._seal.genuine_own(value.subject, value.data, value.headers):
@@ -117,9 +128,15 @@ class Presences:
             known = self._heard.get(presence.instance)
             fresh = known is None or known[0] != value.revision
             heard[presence.instance] = (value.revision, now if fresh or known is None else known[1])
+            named[presence.instance] = writer_name(presence.name, presence.instance)
         self._heard = heard
         alive = {instance for instance, (_, since) in heard.items() if now - since < SILENCE}
-        return sorted(alive | {self._instance})
+        there = sorted(alive | {self._instance})
+        silent = [name for one, name in self._alive.items() if one in heard and one not in alive]
+        self._alive = {instance: named[instance] for instance in alive}
+        if silent:
+            self._gone(silent, there)
+        return there
 
     def balance(self, pulls: Sequence[Pull], there: Sequence[str]) -> None:
         """Let go of what is served here and is another's share."""

@@ -38,10 +38,12 @@ from consort_orchestrator.shell.janitor import Janitor
 from consort_orchestrator.shell.joining import Joining
 from consort_orchestrator.shell.judge import Judge
 from consort_orchestrator.shell.pauses import Pauses
-from consort_orchestrator.shell.presence import Presences
+from consort_orchestrator.shell.presence import Presences, writer_name
 from consort_orchestrator.shell.redriving import Redriving
 from consort_orchestrator.shell.registry import Registry
+from consort_orchestrator.tracing.exporting import Spans
 from consort_shared.plan.expressions import condition
+from consort_shared.telemetry.tracing import Tracing
 
 SWEEP = 1.0
 BATCH = 64
@@ -63,11 +65,11 @@ class Health:
 class Orchestrator:
     """Decides who does what and when; does none of the work itself."""
 
-    def __init__(self, bus: Bus, wire: Wire) -> None:
+    def __init__(self, bus: Bus, wire: Wire, tracing: Tracing | None = None) -> None:
         if bus.mac_key is None:
             raise AccessDenied(str(bus.identity), "publish to", "log", ("orchestrator",))
         instance = secrets.token_hex(3)
-        self.writer = f"{bus.identity.name}-{instance}"
+        self.writer = writer_name(bus.identity.name, instance)
         self._wire = wire
         self._clock = ServerClock(wire)
         seal, publisher = OrchestratorSeal(bus.mac_key), Publisher(wire)
@@ -77,7 +79,15 @@ class Orchestrator:
         now = self._clock.now
         self.registry = Registry(bus, Bucket(wire, publisher, subjects.AGENTS), seal, pauses)
         history = History(wire, artefacts, seal)
-        effects = Effects(bus, publisher, Bucket(wire, publisher, subjects.CONTEXT), artefacts, seal)
+        self._spans = Spans.of(tracing, self.writer, wire, artefacts)
+        effects = Effects(
+            bus,
+            publisher,
+            Bucket(wire, publisher, subjects.CONTEXT),
+            artefacts,
+            seal,
+            self._spans.sampled,
+        )
         self._joining = Joining(
             bus.identity.name, bus, wire, publisher, seal, self.registry, pauses, history, now
         )
@@ -94,6 +104,8 @@ class Orchestrator:
             redriving,
             self._admission,
             now,
+            self._spans.follow,
+            self._spans.sampled,
         )
         self._desk = Desk(self._judge, dead, now)
         self._presences = Presences(
@@ -104,6 +116,7 @@ class Orchestrator:
             self._clock,
             importlib.metadata.version("consort-agents"),
             lambda: self._judge.decisions,
+            self._spans.fell_silent,
         )
         self._janitor = Janitor(bus, wire, publisher, history, self.registry, self._clock)
 
@@ -123,6 +136,7 @@ class Orchestrator:
                 group.create_task(self._presences.run(pulls)),
                 group.create_task(self._janitor.run(pulls[0])),
                 group.create_task(self._sweep()),
+                group.create_task(self._spans.run(self._presences.there)),
             ]
             await self.registry.refresh()
             condition("true").evaluate({})  # the first expression loads the language: not while runs wait

@@ -1,0 +1,65 @@
+"""Names of spans' attributes: the field's where it has them, Consort's own below `consort.`.
+
+Messaging: OpenTelemetry semantic conventions 1.44, messaging spans. There is no
+registered value of `messaging.system` for NATS; `nats` is what others use.
+GenAI: semantic-conventions-genai as of October 2026, all of it in development, which
+is why the names stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+SCOPE = "consort"
+"""The instrumentation scope of Consort's spans."""
+
+MESSAGING_SYSTEM = "messaging.system"
+NATS = "nats"
+OPERATION_NAME = "messaging.operation.name"
+OPERATION_TYPE = "messaging.operation.type"
+DESTINATION = "messaging.destination.name"
+DESTINATION_TEMPLATE = "messaging.destination.template"
+CONSUMER_GROUP = "messaging.consumer.group.name"
+CONVERSATION = "messaging.message.conversation_id"
+BODY_SIZE = "messaging.message.body.size"
+CLIENT_ID = "messaging.client.id"
+
+GENAI_OPERATION = "gen_ai.operation.name"
+GENAI_CONVERSATION = "gen_ai.conversation.id"
+WORKFLOW_NAME = "gen_ai.workflow.name"
+AGENT_NAME = "gen_ai.agent.name"
+AGENT_VERSION = "gen_ai.agent.version"
+CALLER_TYPE = "gen_ai.caller.type"
+CALLER_NAME = "gen_ai.caller.name"
+TRANSFER_TARGET = "gen_ai.transfer.target.name"
+TRANSFER_MODE = "gen_ai.transfer.mode"
+
+ERROR_TYPE = "error.type"
+
+RUN = "consort.run.id"
+PLAN = "consort.plan.name"
+CLIENT = "consort.client"
+STATE = "consort.run.state"
+GOAL = "consort.goal"
+ENTRY = "consort.entry.number"
+FACTS = "consort.entry.facts"
+CAUSES = "consort.entry.causes"
+WRITER = "consort.orchestrator.instance"
+STEP = "consort.step.path"
+SKILL = "consort.skill"
+TASK = "consort.task"
+ATTEMPT = "consort.attempt"
+REASON = "consort.assignment.reason"
+TROUBLE = "consort.retry.reason"
+OUTCOME = "consort.outcome"
+INSTANCE = "consort.agent.instance"
+CONTEXT_READ = "consort.context.read"
+PRIORS = "consort.handoff.priors"
+DELIVERY = "consort.delivery.count"
+QUEUE_WAIT = "consort.queue.wait"
+CLOCK_SKEW = "consort.clock.skew"
+"""Seconds by which a task was begun before it was stored: the clocks of two machines differ at least by that."""
+SEQUENCE = "consort.stream.sequence"
+SECONDS = "consort.work.seconds"
+INPUTS, OUTPUT = "consort.inputs", "consort.output"
+"""Redacted excerpts, only where capturing content is switched on."""
+LINK = "consort.link"
+"""On a link: what the other span is to this one."""

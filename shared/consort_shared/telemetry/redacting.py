@@ -1,0 +1,65 @@
+"""What may be seen of a value in a trace: an excerpt, without what looks like a secret.
+
+Patterns, not understanding: it lowers the risk of showing a key or somebody's number by
+accident and guarantees nothing. That is why content is not captured unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from consort_shared.values import Json
+
+MOST = 4096
+"""Characters of a value that are shown."""
+HIDDEN = "[redacted]"
+
+_NAMED = re.compile(
+    r"(?i)^(.*[_-])?(password|passwd|pwd|secret|token|api[_-]?key|apikey|authorization|credentials?|cookie|session)$"
+)
+_SHAPES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)",
+        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # a JWT
+        r"\b(sk|pk|rk|ghp|gho|ghs|xox[abprs]|glpat|AKIA|ASIA|SU|SO|SA)[-_A-Za-z0-9]{16,}\b",
+        r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}",
+        r"(?i)\b(password|passwd|secret|token|api[_-]?key)\b\s*[:=]\s*\S+",
+        r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+",
+        r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",  # an IBAN
+    )
+)
+_DIGITS = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
+
+
+def excerpt(value: Json) -> str:
+    """A value as JSON, redacted and cut to `MOST` characters."""
+    text = json.dumps(redacted(value), ensure_ascii=False, default=str)
+    return text if len(text) <= MOST else text[: MOST - 1] + "…"
+
+
+def redacted(value: Json) -> Json:
+    """A value with what looks like a secret hidden: by the name of its field, or by its shape."""
+    if isinstance(value, dict):
+        return {
+            key: HIDDEN if _NAMED.match(str(key)) and part not in (None, "") else redacted(part)
+            for key, part in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [redacted(part) for part in value]
+    return redacted_text(value) if isinstance(value, str) else value
+
+
+def redacted_text(text: str) -> str:
+    """A text without keys, tokens, addresses of people and numbers of cards and accounts."""
+    for shape in _SHAPES:
+        text = shape.sub(HIDDEN, text)
+    return _DIGITS.sub(lambda found: HIDDEN if _luhn(found.group()) else found.group(), text)
+
+
+def _luhn(text: str) -> bool:
+    """Whether digits bear the check digit of payment cards."""
+    digits = [int(char) for char in text if char.isdigit()][::-1]
+    total = sum(digits[::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])
+    return total % 10 == 0
