@@ -29,11 +29,12 @@ from consort_shared.card import AgentCard
 from consort_shared.ids import traceparent
 from consort_shared.messages import Declined, Done, Failed, Outcome
 from consort_shared.telemetry import names
+from consort_shared.telemetry.contexts import below
 from consort_shared.telemetry.holding import Held, holding
 from consort_shared.telemetry.records import MOMENT, Attribute, Kind, Link, SpanRecord
 from consort_shared.telemetry.redacting import excerpt
 from consort_shared.telemetry.span_ids import attempt_span_id, entry_span_id, parse_traceparent
-from consort_shared.telemetry.spans import below, ready_made
+from consort_shared.telemetry.spans import ready_made
 from consort_shared.telemetry.tracing import Tracing
 from consort_shared.values import Json
 
@@ -141,7 +142,8 @@ class TaskSpans:
             contexts.detach(self._token)
             self._token = None
         now = time.time_ns()
-        records = [self._process(now)]
+        # It is over when it is reported: by the time the report is known to be stored, the attempt may be closed.
+        records = [self._process(now if self._reported is None else self._reported[0])]
         if self._reported is not None:
             records.append(self._publish(*self._reported))
         if how:

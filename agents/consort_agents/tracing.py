@@ -43,8 +43,8 @@ def inside(tracing: Tracing | None, trace: str) -> Iterator[None]:
         return
     from opentelemetry import context as contexts
 
+    from consort_shared.telemetry.contexts import below
     from consort_shared.telemetry.holding import Held, holding
-    from consort_shared.telemetry.spans import below
 
     held = Held()
     token = contexts.attach(holding(held, below(sender.trace, sender.span, contexts.get_current())))

@@ -18,6 +18,7 @@ from consort_bus.chain import Logged
 from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.embedded import DEFAULT_FOLDER, credentials_for, running
+from consort_bus.envelope import TRACE
 from consort_bus.errors import AccessDenied, KeysUnusable
 from consort_bus.owner import Owner, Unconfirmed
 from consort_bus.runs import ContextValue, LiveProgress, RunReader, RunSummary
@@ -25,6 +26,7 @@ from consort_bus.wire import Wire
 from consort_shared.ids import new_run_id
 from consort_shared.messages import Submit
 from consort_shared.plan.model import Plan
+from consort_shared.telemetry.contexts import submission
 from consort_shared.values import Json
 
 __all__ = [
@@ -54,7 +56,9 @@ class Client(Owner):
         if self.bus.identity.role != "client":
             raise AccessDenied(str(self.bus.identity), "publish to", "in.client", ("client",))
         run = run or new_run_id()
-        await self._tell(run, Submit(plan=plan, inputs=dict(inputs or {}), goal=goal))
+        with submission(run) as caller:
+            message = Submit(plan=plan, inputs=dict(inputs or {}), goal=goal)
+            await self._tell(run, message, headers={TRACE: caller} if caller else None)
         return run
 
 

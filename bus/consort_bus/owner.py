@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Literal
 
 from consort_bus.envelope import CONTENT_TYPE, SCHEMA, VERSION, stow
@@ -97,7 +98,10 @@ class Owner(RunReader):
         )
 
     async def _tell(
-        self, run: str, message: Submit | Cancel | Pause | Resume | Retry | Resolve | Redrive
+        self,
+        run: str,
+        message: Submit | Cancel | Pause | Resume | Retry | Resolve | Redrive,
+        headers: Mapping[str, str] | None = None,
     ) -> int:
         """Store a message in the inbox, trying again while the bus does not answer; its sequence there."""
         subject = str(IncomingSubject(self._kind(), self.bus.identity.name, run))
@@ -106,9 +110,10 @@ class Owner(RunReader):
         until = loop.time() + self.patience
         while True:
             try:
-                payload, headers = await self._wrapped(body)
+                payload, own = await self._wrapped(body)
                 left = max(until - loop.time(), 0.05)
-                return await self._publisher.publish(subject, payload, headers, timeout=min(left, ONE_TRY))
+                own.update(headers or {})
+                return await self._publisher.publish(subject, payload, own, timeout=min(left, ONE_TRY))
             except (NoAnswer, PublishRefused) as exc:
                 if isinstance(exc, PublishRefused) and not exc.passing:
                     raise

@@ -8,6 +8,7 @@ it keeps running is used; on a bus elsewhere nothing is started at all.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from consort_orchestrator.cli import summary
 from consort_orchestrator.cli.ending import DONE, FAILED
 from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.following import PATIENCE, View, follow, view_for
-from consort_orchestrator.cli.household import Household, is_up
+from consort_orchestrator.cli.household import Household, is_up, traces_of
 from consort_orchestrator.cli.inputs import inputs_of
 from consort_orchestrator.cli.offers import (
     Offer,
@@ -52,6 +53,8 @@ from consort_shared.plan import source
 from consort_shared.plan.check import check
 from consort_shared.plan.model import Plan
 from consort_shared.plan.source import LoadedPlan
+from consort_shared.telemetry.contexts import CLIENT_SERVICE
+from consort_shared.telemetry.tracing import exported
 from consort_shared.values import Json
 
 AGENTS_GRACE = 2.0
@@ -199,7 +202,9 @@ async def _pursue(
     order: Order, client: Client, view: View, out: Path | None, printer: Printer, patience: float
 ) -> int:
     """Hand in the run, show it to its end, and tell what became of it."""
-    await client.submit(order.plan, order.inputs, run=order.run)
+    folder = traces_of(order.place.folder) if order.place.server is None else None
+    async with exported(CLIENT_SERVICE, str(os.getpid()), folder=folder):
+        await client.submit(order.plan, order.inputs, run=order.run)
     remember(order.place, order.run)
     picture = await follow(client, order.run, view, patience=patience)
     output, files = await collect(client, picture, out or order.place.folder / "results" / order.run)

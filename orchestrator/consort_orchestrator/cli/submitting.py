@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -21,6 +22,8 @@ from consort_shared.ids import new_run_id
 from consort_shared.plan import source
 from consort_shared.plan.check import check_inputs
 from consort_shared.plan.model import Plan
+from consort_shared.telemetry.contexts import CLIENT_SERVICE
+from consort_shared.telemetry.tracing import exported
 from consort_shared.values import Json
 
 
@@ -73,7 +76,8 @@ async def _submit(
     async with client_of(place, looking=False) as client:
         if again:
             await _require_same(client, run, plan, inputs)
-        await client.submit(plan, inputs, goal=goal, run=run)
+        async with exported(CLIENT_SERVICE, str(os.getpid())):
+            await client.submit(plan, inputs, goal=goal, run=run)
         remember(place, run)
         if not wait:
             printer.say(run)

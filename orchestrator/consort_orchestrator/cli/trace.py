@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,7 +26,7 @@ from consort_shared.entries import Entry, Finished
 from consort_shared.errors import InvalidInput
 from consort_shared.telemetry.records import SpanRecord
 from consort_shared.telemetry.span_ids import root_span_id
-from consort_shared.telemetry.tracing import ENDPOINTS, FOLDER, open_tracing
+from consort_shared.telemetry.tracing import ENDPOINTS, folder_for_spans, open_tracing
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at a trace that is not whole yet: spans arrive about a second after their end."""
@@ -217,8 +216,8 @@ def _source(jaeger: str | None, traces: Path | None, place: Place) -> Source | N
         if urlsplit(jaeger).scheme not in ("http", "https"):
             raise InvalidInput(f"--jaeger wants an address such as http://localhost:16686, not {jaeger!r}")
         return Jaeger(jaeger)
-    kept = Path(os.environ[FOLDER]) if os.environ.get(FOLDER) else traces_of(place.folder)
-    return Files(kept) if kept.is_dir() else None
+    kept = folder_for_spans(traces_of(place.folder))
+    return Files(kept) if kept is not None and kept.is_dir() else None
 
 
 async def _told(text: str, place: Place, source: Source | None, *, required: bool) -> _Told:

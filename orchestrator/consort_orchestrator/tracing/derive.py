@@ -13,7 +13,7 @@ follows hangs below a span of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consort_orchestrator.core.course import stops
 from consort_shared.entries import (
@@ -227,7 +227,8 @@ class Deriver:
         began = self._reopened if again else (entry.at if self._began is None else self._began)
         name = f"invoke_workflow {self._plan}".strip()
         run_itself = _Open(self._parent, name, "internal", began, attributes, links)
-        return self._over(run_itself, error=error, parent=root_span_id(self._run) if again else "")
+        over = self._over(run_itself, error=error, parent=root_span_id(self._run) if again else "")
+        return replace(over, end=over.end + MOMENT)  # its last decision lies within
 
     def _decision(self, entry: Entry) -> SpanRecord:
         """The entry itself, at the moment of its decision."""

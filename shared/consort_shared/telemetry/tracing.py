@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
-__all__ = ["Tracing", "exported", "open_tracing", "tracing_wanted"]
+__all__ = ["Tracing", "exported", "folder_for_spans", "open_tracing"]
 
 FOLDER = "CONSORT_TRACES"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -37,31 +37,33 @@ LAST_TRY_MS = 2000
 """Milliseconds that a process which stops waits for its last spans to be exported."""
 
 
-def tracing_wanted() -> bool:
-    """Whether the environment asks for spans to be exported or kept."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return False
-    return bool(os.environ.get(FOLDER)) or _exporter_name() != "none"
-
-
-def open_tracing(service: str, instance: str) -> Tracing | None:
+def open_tracing(service: str, instance: str, *, folder: Path | None = None) -> Tracing | None:
     """The tracing of this process, or None where nobody asks for it.
 
-    `service` is `service.name` unless `OTEL_SERVICE_NAME` says otherwise. Raises InvalidInput for settings
-    that cannot be meant.
+    `service` is `service.name` unless `OTEL_SERVICE_NAME` says otherwise; spans are kept in `folder` where the
+    environment does not say. Raises InvalidInput for settings that cannot be meant.
     """
-    if not tracing_wanted():
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
-    return Tracing(service, instance, _exporters(f"{service}-{instance}"))
+    exporters = _exporters(folder_for_spans(folder), f"{service}-{instance}")
+    return Tracing(service, instance, exporters) if exporters else None
+
+
+def folder_for_spans(otherwise: Path | None) -> Path | None:
+    """Where spans are kept as files: where the environment says, which may be nowhere, or else `otherwise`."""
+    named = os.environ.get(FOLDER)
+    return otherwise if named is None else Path(named) if named else None
 
 
 @asynccontextmanager
-async def exported(service: str, instance: str) -> AsyncIterator[Tracing | None]:
+async def exported(
+    service: str, instance: str, *, folder: Path | None = None
+) -> AsyncIterator[Tracing | None]:
     """The tracing of a process of its own while a block lasts; libraries of the process may use it too.
 
-    Raises InvalidInput.
+    Spans are kept in `folder` where the environment does not say. Raises InvalidInput.
     """
-    tracing = open_tracing(service, instance)
+    tracing = open_tracing(service, instance, folder=folder)
     if tracing is None:
         yield None
         return
@@ -139,12 +141,12 @@ class Tracing:
             processor.shutdown()
 
 
-def _exporters(name: str) -> list[SpanExporter]:
+def _exporters(folder: Path | None, name: str) -> list[SpanExporter]:
     found: list[SpanExporter] = []
-    if folder := os.environ.get(FOLDER):
+    if folder is not None:
         from consort_shared.telemetry.files import FileExporter
 
-        found.append(FileExporter(Path(folder), name))
+        found.append(FileExporter(folder, name))
     if _exporter_name() == "otlp":
         from consort_shared.telemetry.exporters import otlp_exporter
 
