@@ -14,6 +14,7 @@ from consort_shared.values import Json
 MOST = 4096
 """Characters of a value that are shown."""
 HIDDEN = "[redacted]"
+_LOOKED_AT = 2 * MOST
 
 _NAMED = re.compile(
     r"(?i)^(.*[_-])?(password|passwd|pwd|secret|token|api[_-]?key|apikey|authorization|credentials?|cookie|session)$"
@@ -21,12 +22,12 @@ _NAMED = re.compile(
 _SHAPES = tuple(
     re.compile(pattern)
     for pattern in (
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)",
+        r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)",
         r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # a JWT
         r"\b(sk|pk|rk|ghp|gho|ghs|xox[abprs]|glpat|AKIA|ASIA|SU|SO|SA)[-_A-Za-z0-9]{16,}\b",
         r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}",
         r"(?i)\b(password|passwd|secret|token|api[_-]?key)\b\s*[:=]\s*\S+",
-        r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+",
+        r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+",
         r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",  # an IBAN
     )
 )
@@ -52,7 +53,9 @@ def redacted(value: Json) -> Json:
 
 
 def redacted_text(text: str) -> str:
-    """A text without keys, tokens, addresses of people and numbers of cards and accounts."""
+    """A text without keys, tokens, addresses of people and numbers of cards and accounts; long ones are cut."""
+    if len(text) > _LOOKED_AT:
+        text = text[:_LOOKED_AT].rsplit(None, 1)[0]  # not within what may be a secret
     for shape in _SHAPES:
         text = shape.sub(HIDDEN, text)
     return _DIGITS.sub(lambda found: HIDDEN if _luhn(found.group()) else found.group(), text)
