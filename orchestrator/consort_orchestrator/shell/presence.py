@@ -76,7 +76,7 @@ class Presences:
         decisions: Callable[[], int],
         gone: Callable[[Sequence[str], Sequence[str]], None] = lambda writers, there: None,
     ) -> None:
-        """`gone` is called with orchestrators that fell silent without taking leave, as writers, and who is left."""
+        """`gone` is called with the orchestrators that are not there any more, as writers, and with who is left."""
         self._subject = str(OrchestratorSubject(name, instance))
         self._name, self._instance = name, instance
         self._control = control
@@ -132,10 +132,10 @@ class Presences:
         self._heard = heard
         alive = {instance for instance, (_, since) in heard.items() if now - since < SILENCE}
         there = sorted(alive | {self._instance})
-        silent = [name for one, name in self._alive.items() if one in heard and one not in alive]
+        gone = [name for one, name in self._alive.items() if one not in alive]
         self._alive = {instance: named[instance] for instance in alive}
-        if silent:
-            self._gone(silent, there)
+        if gone:
+            self._gone(gone, there)
         return there
 
     def balance(self, pulls: Sequence[Pull], there: Sequence[str]) -> None:

@@ -116,7 +116,7 @@ class Orchestrator:
             self._clock,
             importlib.metadata.version("consort-agents"),
             lambda: self._judge.decisions,
-            self._spans.fell_silent,
+            self._spans.gone,
         )
         self._janitor = Janitor(bus, wire, publisher, history, self.registry, self._clock)
 

@@ -39,8 +39,8 @@ class Spans:
         caller = parse_traceparent(run.caller) if run.caller else None
         return caller is None or caller.sampled
 
-    def fell_silent(self, writers: Sequence[str], there: Sequence[str]) -> None:
-        """Orchestrators are gone without having taken leave."""
+    def gone(self, writers: Sequence[str], there: Sequence[str]) -> None:
+        """Orchestrators are not there any more, whether they took leave or not; `there` are the instances left."""
 
     async def run(self, there: Callable[[], Awaitable[Sequence[str]]]) -> None:
         """What is to be done beside the work, until cancelled."""
@@ -58,14 +58,14 @@ class _Exported(Spans):
         self._emitting = emitting
         self._making_good: MakingGood = MakingGood(emitting, wire, artefacts)
         self._writer = writer
-        self._silent: asyncio.Queue[Sequence[str]] = asyncio.Queue()
+        self._gone: asyncio.Queue[Sequence[str]] = asyncio.Queue()
 
     def sampled(self, run: Run) -> bool:
         return self._emitting.sampled(run)
 
-    def fell_silent(self, writers: Sequence[str], there: Sequence[str]) -> None:
+    def gone(self, writers: Sequence[str], there: Sequence[str]) -> None:
         if self._writer.endswith(f"-{min(there)}"):  # one of those that are left is enough
-            self._silent.put_nowait(writers)
+            self._gone.put_nowait(writers)
 
     async def run(self, there: Callable[[], Awaitable[Sequence[str]]]) -> None:
         try:
@@ -75,4 +75,4 @@ class _Exported(Spans):
         else:
             await self._making_good.of_those_before(present)
         while True:
-            await self._making_good.after_death_of(await self._silent.get())
+            await self._making_good.after_death_of(await self._gone.get())
