@@ -14,10 +14,10 @@ from collector_kit import Collector, over_grpc, over_http
 from system_kit import LIMIT, System, until
 
 from consort_bus import embedded
-from consort_bus.attendance import orchestrators_there
 from consort_bus.connection import open_bus
 from consort_bus.publish import Publisher
-from consort_bus.subjects import SHARDS, IncomingSubject
+from consort_bus.reading import last_of
+from consort_bus.subjects import CONTROL, ORCHESTRATORS_FILTER, IncomingSubject
 from consort_bus.wire import Wire
 from consort_orchestrator.tracing.checking import Verdict, check
 from consort_orchestrator.tracing.tree import skews, tree_of
@@ -67,17 +67,18 @@ async def verdict(system: System, run: str, spans: list[SpanRecord]) -> Verdict:
     return check(run, [logged.entry for logged in await system.client.entries(run)], spans)
 
 
-async def joined(system: System, orchestrators: int, agents: int) -> None:
-    """Until so many have shown that they are there, and the orchestrators have had time to see each other."""
+async def all_there(system: System, orchestrators: int, agents: int) -> None:
+    """Until so many show that they are there, and the orchestrators have looked round after all had shown it."""
     known = embedded.credentials_for(system.folder, "operator", "looker")
+    first: dict[str, int] = {}
     async with open_bus(system.url, known) as bus, Wire(bus.nc, bus) as wire, asyncio.timeout(LIMIT):
         while True:
-            there = await orchestrators_there(wire)
-            shared = all(
-                one.shards == SHARDS // orchestrators for one in there
-            )  # so each knows of the others
-            if len(there) >= orchestrators and shared and len(await system.client.agents()) >= agents:
-                return
+            signs = await last_of(wire, CONTROL, [ORCHESTRATORS_FILTER])
+            if len(signs) >= orchestrators:
+                first = first or {sign.subject: sign.seq for sign in signs}
+                again = sum(sign.seq > first.get(sign.subject, 0) for sign in signs)
+                if again >= orchestrators and len(await system.client.agents()) >= agents:
+                    return
             await asyncio.sleep(0.1)
 
 
@@ -105,7 +106,7 @@ async def test_all_processes_write_one_trace(
         system.orchestrator("two", env=env)
         system.agent("worker", env=env)
         system.agent("other", env=env)
-        await joined(system, 2, 2)
+        await all_there(system, 2, 2)
         runs = [await system.run(CHAIN) for _ in range(4)]
         for run in runs:
             await system.client.result(run, timeout=LIMIT)
@@ -143,7 +144,7 @@ async def test_an_orchestrator_that_dies_takes_no_span_along(system: System) -> 
         await until(lambda: system.marked("at-held"))
         assert [span for span in collector.of(run) if span.service == "consort-orchestrator"] == []
         system.orchestrator("second", env=settings(collector))
-        await joined(system, 2, 1)
+        await all_there(system, 2, 1)
         first.kill()
         system.let_go("held")
         await system.client.result(run, timeout=LIMIT)
