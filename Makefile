@@ -6,7 +6,7 @@ OUT ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos soak clean lock
+.PHONY: help demo test check bench chaos soak jaeger clean lock
 
 help:  ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,17 @@ chaos: $(BIN)/.installed-dev  ## faults over whole systems, 200 seeds or ten min
 
 soak: $(BIN)/.installed-dev  ## work without end, every process replaced, nothing may grow; CONSORT_SOAK_SECONDS=180 and a minute more
 	@$(BIN)/python -m pytest -m soak -s tests/system/test_soak.py
+
+JAEGER := github.com/jaegertracing/jaeger
+JAEGER_VERSION ?= v1.76.0
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consort/jaeger
+
+jaeger:  ## build Jaeger (needs Go; some minutes, once), to look at traces and for the tests that want a real one
+	@command -v go >/dev/null || { echo "make jaeger needs Go, see https://go.dev/doc/install" >&2; exit 1; }
+	@mkdir -p $(CACHE)/build && cd $(CACHE)/build && test -f go.mod || (cd $(CACHE)/build && go mod init build 2>/dev/null)
+	@cd $(CACHE)/build && GOFLAGS=-mod=mod go get $(JAEGER)/cmd/jaeger@$(JAEGER_VERSION)
+	@cd $(CACHE)/build && GOFLAGS=-mod=mod GOBIN=$(CACHE) go install $(JAEGER)/cmd/jaeger
+	@echo "$(CACHE)/jaeger"
 
 lock:  ## pin the versions of all dependencies anew (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra specialists --group build pyproject.toml -o requirements.lock

@@ -55,11 +55,12 @@ def resident_of(pid: int) -> float:
 
 
 @asynccontextmanager
-async def consort_side(server: Embedded, life: Lifeline) -> AsyncIterator[Side]:
-    """An orchestrator and a worker while the block lasts."""
-    async with _running(
-        "consort", {"orchestrator": orchestrator_command(server), "agent": agent_command(server)}, life
-    ) as side:
+async def consort_side(
+    server: Embedded, life: Lifeline, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Side]:
+    """An orchestrator and a worker while the block lasts, with more in their environment."""
+    commands = {"orchestrator": orchestrator_command(server), "agent": agent_command(server)}
+    async with _running("consort", commands, life, environment) as side:
         yield side
 
 
@@ -112,12 +113,20 @@ def _creds(server: Embedded, role: str, name: str) -> str:
 
 
 @asynccontextmanager
-async def _running(name: str, commands: Mapping[str, Sequence[str]], life: Lifeline) -> AsyncIterator[Side]:
+async def _running(
+    name: str,
+    commands: Mapping[str, Sequence[str]],
+    life: Lifeline,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Side]:
     processes: dict[str, asyncio.subprocess.Process] = {}
     try:
         for role, arguments in commands.items():
             processes[role] = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, env=life.environment(), pass_fds=(life.reading,)
+                sys.executable,
+                *arguments,
+                env={**life.environment(), **(environment or {})},
+                pass_fds=(life.reading,),
             )
         yield Side(name, {role: process.pid for role, process in processes.items()})
     finally:

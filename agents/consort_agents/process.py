@@ -61,6 +61,8 @@ async def serve(
         open_bus(server, credentials, client_name=f"agent {agent.name}", patience=30) as bus,
         Wire(bus.nc, bus) as wire,
     ):
+        if tracing is not None:
+            tracing.become_global()  # for what skills trace, and the libraries that they use
         worker = Worker(agent, bus, wire, slots=slots, name=name, tracing=tracing, instance=instance)
         closed = asyncio.create_task(bus.wait_closed())
         work = asyncio.create_task(worker.run(stop, grace=grace, hurry=hurry))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from consort_shared.ids import root_span_id
@@ -16,10 +17,12 @@ from consort_shared.telemetry import names
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.trace import SpanContext
+    from opentelemetry.trace import SpanContext, TracerProvider
 
 CLIENT_SERVICE = "consort-client"
 """The `service.name` of the command line where it hands in runs."""
+OWN: ContextVar[TracerProvider | None] = ContextVar("consort-tracer-provider", default=None)
+"""The provider of a program of Consort's own; without one that of the host is used."""
 IN_TEMPLATE = "in.client.{client}.{run}"
 
 
@@ -45,14 +48,15 @@ def submission(run: str) -> Iterator[str]:
     Within a span of the host's it is part of the host's trace, and linked with the run's. Otherwise it is the
     first span of the run's own trace, which makes the run visible before anything has ended.
     """
-    if "opentelemetry.trace" not in sys.modules:
+    provider = OWN.get()
+    if provider is None and "opentelemetry.trace" not in sys.modules:
         yield ""  # nobody can have set tracing up
         return
     from opentelemetry.trace import Link, SpanKind, get_current_span, get_tracer
 
     root = root_span_id(run)
     within_host = get_current_span().get_span_context().is_valid
-    with get_tracer(names.SCOPE).start_as_current_span(
+    with get_tracer(names.SCOPE, tracer_provider=provider).start_as_current_span(
         f"publish {IN_TEMPLATE}",
         context=None if within_host else below(run, root),
         kind=SpanKind.PRODUCER,

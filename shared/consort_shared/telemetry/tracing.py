@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consort_shared.errors import InvalidInput
+from consort_shared.telemetry.contexts import OWN
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -59,7 +60,7 @@ def folder_for_spans(otherwise: Path | None) -> Path | None:
 async def exported(
     service: str, instance: str, *, folder: Path | None = None
 ) -> AsyncIterator[Tracing | None]:
-    """The tracing of a process of its own while a block lasts; libraries of the process may use it too.
+    """The tracing of a program of Consort's own while a block lasts.
 
     Spans are kept in `folder` where the environment does not say. Raises InvalidInput.
     """
@@ -67,10 +68,11 @@ async def exported(
     if tracing is None:
         yield None
         return
-    tracing.become_global()
+    token = OWN.set(tracing.provider)
     try:
         yield tracing
     finally:
+        OWN.reset(token)
         await asyncio.to_thread(tracing.close)
 
 
