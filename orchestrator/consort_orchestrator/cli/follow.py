@@ -21,6 +21,7 @@ from consort_shared.entries import (
     Fact,
     Failure,
     Finished,
+    GivenUp,
     Granted,
     Heeded,
     Noted,
@@ -66,6 +67,15 @@ class Row:
     attempt: int
     seconds: float | None
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotUndone:
+    """A completed step that was not undone, the skill that should have done it, and how far it came."""
+
+    path: str
+    skill: str
+    why: str
 
 
 @dataclass(slots=True)
@@ -120,7 +130,7 @@ class Picture:
                 self.shares.setdefault(fact.agent, Share()).failures += 1
                 if fact.retry_at is None:
                     self._of(fact.path).ended = at
-            case Skipped() | Closed() | Shared():
+            case Skipped() | Closed() | Shared() | GivenUp():
                 self._of(fact.path).ended = at
             case Noted():
                 traces = self._of(fact.path)
@@ -171,6 +181,15 @@ class Picture:
     def undone(self) -> list[str]:
         """The steps that were undone, in the order in which that began."""
         return [node.path.removesuffix(UNDO) for node in self._undoing() if node.phase is Phase.DONE]
+
+    def not_undone(self) -> list[NotUndone]:
+        """The completed steps whose undoing failed for good or was given up: a person has to see to them."""
+        missed = [
+            node
+            for node in self._undoing()
+            if node.phase is Phase.FAILED or node.path.removesuffix(UNDO) in self.run.given_up
+        ]
+        return [NotUndone(node.undoes, _skill(node), one_line(node.why, 2000)) for node in missed]
 
     def _undoing(self) -> list[Node]:
         return [self.run.nodes[path] for path in self.run.undone if path in self.run.nodes]
@@ -318,6 +337,10 @@ class Picture:
             for node in self.run.nodes.values()
             if node.phase is Phase.GRANTED and node.agent not in live
         ]
+
+
+def _skill(node: Node) -> str:
+    return (node.spec.step.skill if node.spec is not None else None) or ""
 
 
 def _label(node: Node) -> str:

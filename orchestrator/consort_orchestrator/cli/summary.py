@@ -74,6 +74,7 @@ def as_data(picture: Picture, output: Json, files: list[Path]) -> dict[str, Any]
         "entries": picture.run.n,
         "tasks": {phase.value: number for phase, number in picture.tally().items()},
         "undone": picture.undone(),
+        "not_undone": picture.not_undone(),
         "agents": {
             name: {"tasks": share.steps, "failures": share.failures, "seconds": round(share.seconds, 3)}
             for name, share in picture.shares.items()
@@ -88,6 +89,7 @@ def tally_text(picture: Picture) -> str:
     tally = picture.tally()
     parts = [f"{tally[phase]} {_WORDS.get(phase, phase.value)}" for phase in _ORDER if tally.get(phase)]
     parts += [f"{len(undone)} undone"] if (undone := picture.undone()) else []
+    parts += [f"{len(missed)} NOT undone"] if (missed := picture.not_undone()) else []
     return ", ".join(parts) or "none"
 
 

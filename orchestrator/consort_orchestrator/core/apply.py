@@ -37,6 +37,8 @@ from consort_shared.entries import (
     Fact,
     Failure,
     Finished,
+    Forced,
+    GivenUp,
     Granted,
     Heeded,
     Held,
@@ -116,7 +118,18 @@ def apply(run: Run, fact: Fact, at: float) -> None:
             set_due(run, fact.path, fact.deadline)
         case EffectBegun() | EffectSettled() | Doubted():
             ledger.apply(run, fact, at)
-        case Submitted() | Paused() | Resumed() | Heeded() | Ending() | Redriven() | Reopened() | Finished():
+        case (
+            Submitted()
+            | Paused()
+            | Resumed()
+            | Heeded()
+            | Ending()
+            | Forced()
+            | GivenUp()
+            | Redriven()
+            | Reopened()
+            | Finished()
+        ):
             course.apply(run, fact, at)
         case _:
             assert_never(fact)
