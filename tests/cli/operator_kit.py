@@ -98,6 +98,11 @@ class Stage:
     async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
         await Publisher(await self.wire("orchestrator", "otto")).publish(subject, body, headers)
 
+    async def publish_as(
+        self, role: str, name: str, subject: str, body: bytes, headers: dict[str, str]
+    ) -> None:
+        await Publisher(await self.wire(role, name)).publish(subject, body, headers)
+
     async def in_inbox(self, sender: str, who: str, run: str) -> Stored | None:
         """The last message of somebody to a run."""
         wire = await self.wire("provisioner", "p")

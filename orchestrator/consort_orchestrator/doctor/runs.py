@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from consort_bus.attendance import EVERYTHING
+from consort_bus.standing import UNDO
 from consort_orchestrator.cli.wording import counted, span
 from consort_orchestrator.doctor.facts import Facts, OpenRun, OpenTask
 from consort_orchestrator.doctor.findings import Finding, Level
@@ -116,6 +117,8 @@ def _waits(facts: Facts, run: OpenRun, task: OpenTask) -> Reason | None:
 def _for_a_skill(facts: Facts, run: OpenRun, task: OpenTask) -> Reason | None:
     if task.skill not in facts.skills:
         mend = facts.at.agent_for(task.skill, facts.offered.get(task.skill))
+        if task.path.endswith(UNDO):
+            mend += "   # or undo nothing more: " + facts.at.operator(f"cancel {run.run[:SHORT]} --force")
         what = f"waiting for an agent that offers {task.skill}"
         return Reason("skill", task.skill, Level.WARNING, what, mend, task.path)
     if EVERYTHING in facts.pauses:
