@@ -377,6 +377,29 @@ def test_an_order_that_is_refused_is_an_answer_and_nobody_has_to_settle_it(here:
     assert here("doctor", "--json").json["components"][-1] == unsettled
 
 
+def test_how_long_everything_is_kept_is_said_once(here: Here) -> None:
+    for option in ("--keep", "--keep-dead", "--keep-artefacts"):
+        for nonsense in ("0", "23h", "-1d", "soon", "nan", "101y", "40000d", "1e300d"):
+            refused = here("bus", "setup", option, nonsense)
+            assert (refused.code, refused.out) == (2, ""), nonsense
+            assert option in refused.err
+    short = here("bus", "setup", "--keep-artefacts", "2d")
+    assert (short.code, "the log that refers to them is kept for 30 days" in short.err) == (2, True)
+    assert here("bus", "setup", "--keep", "90d", "--keep-dead", "14d").out.count("updated") == 4
+    assert here("bus", "setup").out == "all is as it should be\n"
+    checked = here("bus", "check")
+    assert checked.code == 0, checked.out
+    assert "kept: log, context and artefacts 90 days, dead letters 14 days" in checked.out
+    [kept] = [one for one in here("bus", "check", "--json").json if one["what"] == "kept"]
+    assert (kept["level"], kept["seconds"]["LOG"], kept["seconds"]["DEAD"]) == (
+        "note",
+        90 * 86400,
+        14 * 86400,
+    )
+    found = here("doctor", "--json").json["findings"]
+    assert [one["level"] for one in found if one["check"] == "topology"] == ["ok"]
+
+
 def publish(server: str, creds: str, subject: str, body: bytes) -> None:
     import asyncio
 
