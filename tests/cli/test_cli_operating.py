@@ -154,7 +154,7 @@ def test_an_end_is_forced_where_nobody_undoes(here: Here) -> None:
     assert lines[0] == "nothing more is undone, person.me forces the end: too late"
     assert lines[1].startswith("b is NOT undone (no agent offered nobody.offers): given up by person.me")
     assert lines[2].startswith("a is NOT undone (it was not begun): given up by person.me")
-    assert lines[-1].startswith("2 completed steps to be undone by hand")
+    assert lines[-1].startswith("2 completed steps to be undone by hand: consort show ")
     shown = here.show(run)
     assert (shown["state"], shown["undone"]) == ("cancelled", [])
     assert [(one["path"], one["skill"]) for one in shown["not_undone"]] == [

@@ -137,7 +137,7 @@ def _tell_end(course: Course, wait: bool, printer: Printer) -> None:
         printer.say(f"{awaited(picture, picture.last)}\nit goes on: consort watch {run[:12]}")
     elif missed := picture.not_undone():
         steps = counted(len(missed), "completed step")
-        printer.say(f"{steps} to be undone by hand; consort show {run[:12]} lists what is not undone")
+        printer.say(f"{steps} to be undone by hand: consort show {run[:12]}")
     for effect in told["in_doubt"]:
         printer.note(f"whether {effect['key']} of {effect['path']} happened is not known")
 
