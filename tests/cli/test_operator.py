@@ -377,6 +377,7 @@ async def test_what_is_said_lies_in_the_inbox(open_as: OpenAs, role: str, kind: 
         assert client.speaks_as == f"{kind}.olga"
         for say, expected in (
             (lambda: client.cancel(run, "no"), Cancel(why="no")),
+            (lambda: client.cancel(run, "no", force=True), Cancel(why="no", force=True)),
             (lambda: client.pause(run, "wait"), Pause(why="wait")),
             (lambda: client.resume(run), Resume()),
             (lambda: client.retry(run), Retry()),

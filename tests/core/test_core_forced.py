@@ -9,7 +9,7 @@ from driving import CLIENT, Driver, How, stored
 
 from consort_bus.standing import Standing
 from consort_orchestrator.core import IllegalMove, NeedArtefacts, Phase, Said, apply, portrait
-from consort_shared.entries import Accepted, Ending, Finished, Forced, GivenUp, Granted, Heeded
+from consort_shared.entries import Accepted, Ending, Finished, Forced, GivenUp, Granted, Heeded, Refused
 from consort_shared.messages import Cancel, Effect, EffectAnswer, Heed, Pause, Resolve, Retry
 
 PAT = "person.pat"
@@ -145,6 +145,10 @@ def test_one_that_says_nothing_is_waited_for_five_seconds() -> None:
     assert given_up(driver)["b!undo"] == "attempt 1 at ann; no acknowledgement within 5 s"
     (late,) = driver.heed("b!undo", "stop", "stopped")
     assert isinstance(late, Heeded)
+    (after_all,) = driver.done("b!undo", 1)
+    assert isinstance(after_all, Refused)
+    assert after_all.why.endswith("it says that `b` is undone after all")
+    assert driver.done("b!undo", 1) == ()
 
 
 def test_an_undoing_between_two_attempts_is_given_up_at_once() -> None:

@@ -69,15 +69,6 @@ class Row:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotUndone:
-    """A completed step that was not undone, the skill that should have done it, and how far it came."""
-
-    path: str
-    skill: str
-    why: str
-
-
 @dataclass(slots=True)
 class Picture:
     """Everything that is shown of one run. `take` each entry in order, `hear` what comes in between."""
@@ -180,18 +171,10 @@ class Picture:
 
     def undone(self) -> list[str]:
         """The steps that were undone, in the order in which that began."""
-        return [node.path.removesuffix(UNDO) for node in self._undoing() if node.phase is Phase.DONE]
+        return [node.path.removesuffix(UNDO) for node in self.undoing() if node.phase is Phase.DONE]
 
-    def not_undone(self) -> list[NotUndone]:
-        """The completed steps whose undoing failed for good or was given up: a person has to see to them."""
-        missed = [
-            node
-            for node in self._undoing()
-            if node.phase is Phase.FAILED or node.path.removesuffix(UNDO) in self.run.given_up
-        ]
-        return [NotUndone(node.undoes, _skill(node), one_line(node.why, 2000)) for node in missed]
-
-    def _undoing(self) -> list[Node]:
+    def undoing(self) -> list[Node]:
+        """The tasks that take completed steps back, in the order in which they began or were given up."""
         return [self.run.nodes[path] for path in self.run.undone if path in self.run.nodes]
 
     def missing(self) -> list[str]:
@@ -209,7 +192,7 @@ class Picture:
         root = self.run.nodes.get("")
         if root is None:
             return []
-        undoing = [self._row(node, 0, now) for node in self._undoing()]
+        undoing = [self._row(node, 0, now) for node in self.undoing()]
         return [*self._children(root, 0, now, brief), *undoing]
 
     def _children(self, node: Node, depth: int, now: float, brief: bool) -> Iterator[Row]:
@@ -337,10 +320,6 @@ class Picture:
             for node in self.run.nodes.values()
             if node.phase is Phase.GRANTED and node.agent not in live
         ]
-
-
-def _skill(node: Node) -> str:
-    return (node.spec.step.skill if node.spec is not None else None) or ""
 
 
 def _label(node: Node) -> str:

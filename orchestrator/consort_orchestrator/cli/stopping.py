@@ -10,13 +10,13 @@ import click
 
 from consort_bus.standing import UNDO
 from consort_orchestrator.cli.ending import DONE, FAILED, TIMED_OUT
-from consort_orchestrator.cli.follow import NotUndone, Picture, Row
+from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.inputs import check_reference
 from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
 from consort_orchestrator.cli.orders import PATIENCE, ROLE, heard, picture_of, require_open
+from consort_orchestrator.cli.undoing import STUCK, awaited, not_undone, open_rows, waits
 from consort_orchestrator.cli.wording import answer_data, counted, in_words
-from consort_orchestrator.core import Phase
 from consort_shared.entries import (
     Accepted,
     Ending,
@@ -29,13 +29,6 @@ from consort_shared.entries import (
     Heeded,
     Waiting,
 )
-
-_OPEN = (Phase.STOPPING, Phase.GRANTED, Phase.WAITING, Phase.BACKOFF, Phase.ASKING)
-_STUCK = (Phase.WAITING, Phase.ASKING)
-"""What does not go on by itself, however long one waits."""
-
-_SHOWN = 5
-"""Steps that are named in one line."""
 
 
 @dataclass(slots=True)
@@ -58,7 +51,7 @@ class Course:
     @property
     def code(self) -> int:
         """The exit code of a cancelling that is over."""
-        return FAILED if self.picture.not_undone() else DONE
+        return FAILED if not_undone(self.picture) else DONE
 
     @property
     def data(self) -> dict[str, Any]:
@@ -72,8 +65,8 @@ class Course:
             "acknowledged": [answer_data(fact) for fact in self.acknowledged],
             "cannot": [answer_data(fact) for fact in self.acknowledged if fact.how in ("cannot", "silent")],
             "undone": self.picture.undone(),
-            "not_undone": self.picture.not_undone(),
-            "awaits": [_waits(row) for row in _open_rows(self.picture, self.picture.last)],
+            "not_undone": not_undone(self.picture),
+            "awaits": [waits(row) for row in open_rows(self.picture, self.picture.last)],
             "in_doubt": [
                 {"path": path, "key": key} for (path, key), effect in run.effects.items() if effect.open
             ],
@@ -115,7 +108,7 @@ async def _cancel(text: str, why: str, force: bool, wait: bool, place: Place, pr
         course = Course(printer, picture)
         if picture.standing.ending is not None and not force:
             printer.say(awaited(picture, time.time()))
-            if not wait or any(row.phase in _STUCK for row in _open_rows(picture, picture.last)):
+            if not wait or any(row.phase in STUCK for row in open_rows(picture, picture.last)):
                 printer.data(course.data)
                 return TIMED_OUT if wait else DONE
         asked = await client.cancel(picture.run.id, why, force=force)
@@ -135,43 +128,8 @@ def _tell_end(course: Course, wait: bool, printer: Printer) -> None:
         printer.say(f"run {run} is asked to be cancelled; an orchestrator has yet to do it{late}")
     elif picture.run.finished is None:
         printer.say(f"{awaited(picture, picture.last)}\nit goes on: consort watch {run[:12]}")
-    elif missed := picture.not_undone():
+    elif missed := not_undone(picture):
         steps = counted(len(missed), "completed step")
         printer.say(f"{steps} to be undone by hand: consort show {run[:12]}")
     for effect in told["in_doubt"]:
         printer.note(f"whether {effect['key']} of {effect['path']} happened is not known")
-
-
-def awaited(picture: Picture, now: float) -> str:
-    """What a run that is ending waits for, in one line, and the command that lets it wait no longer."""
-    ending, run = picture.standing.ending, picture.run.id
-    verb = "being cancelled" if ending is not None and ending.state == "cancelled" else "failing"
-    by = f", says {ending.by}" if ending is not None and ending.by else ""
-    rows = _open_rows(picture, now)
-    waits = "; ".join(_waits(row) for row in rows[:_SHOWN]) or "nothing is in hand"
-    waits += f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    force = "" if picture.standing.forced else f"; to undo nothing more: consort cancel {run[:12]} --force"
-    return f"run {run} is {verb}{by}: {waits}{force}"
-
-
-def not_undone_text(missed: NotUndone) -> str:
-    """What a person has to do who takes a step back by hand."""
-    by_hand = f"; {missed.skill} is to be done by hand" if missed.skill else ""
-    return f"{missed.path} is NOT undone: {missed.why}{by_hand}"
-
-
-def _open_rows(picture: Picture, now: float) -> list[Row]:
-    return [row for row in picture.rows(now) if row.phase in _OPEN]
-
-
-def _waits(row: Row) -> str:
-    match row.phase:
-        case Phase.GRANTED:
-            told = f", {row.text}" if row.text else ""
-            return f"{row.path} is at work at {row.agent}{told}"
-        case Phase.BACKOFF:
-            return f"{row.path} is tried {row.text}"
-        case Phase.ASKING:
-            return f"{row.path} waits for a person: {row.text}"
-        case _:
-            return f"{row.path} {row.text}"
