@@ -9,7 +9,18 @@ from driving import CLIENT, Driver, How, stored
 
 from consort_bus.standing import Standing
 from consort_orchestrator.core import IllegalMove, NeedArtefacts, Phase, Said, apply, portrait
-from consort_shared.entries import Accepted, Ending, Finished, Forced, GivenUp, Granted, Heeded, Refused
+from consort_shared.entries import (
+    Accepted,
+    Ending,
+    Fact,
+    Finished,
+    Forced,
+    GivenUp,
+    Granted,
+    Heeded,
+    Refused,
+    Waiting,
+)
 from consort_shared.messages import Cancel, Effect, EffectAnswer, Heed, Pause, Resolve, Retry
 
 PAT = "person.pat"
@@ -264,12 +275,16 @@ def test_many_steps_are_named_by_their_facts_not_by_the_last_words() -> None:
 def test_facts_that_do_not_fit_change_nothing() -> None:
     driver = Driver(twin=False).start(CHAIN)
     forced, up = Forced(by=PAT), GivenUp(path="b!undo", by=PAT)
+    fact: Fact
     for fact in (forced, up):
         with pytest.raises(IllegalMove):
             apply(driver.run, fact, driver.now)
     driver = ending()
+    (granted,) = (fact for fact in driver.last.facts if isinstance(fact, Granted))
     driver.tell(FORCE, PAT)
-    for fact in (forced, up, GivenUp(path="a!undo", by=PAT)):
+    again = granted.model_copy(update={"task": "9-0", "attempt": 2})
+    waiting = Waiting(path="b!undo", skill="s.b-back")
+    for fact in (forced, up, GivenUp(path="a!undo", by=PAT), again, waiting):
         with pytest.raises(IllegalMove):
             apply(driver.run, fact, driver.now)
     assert driver.phase("b!undo") is Phase.STOPPING

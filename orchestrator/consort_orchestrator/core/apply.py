@@ -160,8 +160,8 @@ def _closed(run: Run, fact: Closed) -> None:
 
 
 def _granted(run: Run, fact: Granted) -> None:
-    if run.paused is not None:
-        raise IllegalMove(fact.path, "the run is paused")
+    if run.paused is not None or run.forced is not None:
+        raise IllegalMove(fact.path, "the run is paused, or its end is forced")
     node = task_at(run, fact.path)
     move(run, node, Phase.GRANTED)
     node.attempts = fact.attempt
@@ -176,6 +176,8 @@ def _granted(run: Run, fact: Granted) -> None:
 
 
 def _waiting(run: Run, fact: Waiting) -> None:
+    if run.forced is not None:
+        raise IllegalMove(fact.path, "the end of the run is forced")
     wait_for(run, task_at(run, fact.path), fact.skill)
     if fact.key:
         run.keys[fact.key] = fact.path
