@@ -60,9 +60,13 @@ class Bucket:
 
     async def get(self, key: str) -> Value | None:
         """The value now, perhaps a moment old; None if there is none or it was deleted."""
-        stored = await last(self._wire, self._stream, key)
-        value = None if stored is None else _value(stored)
+        value = await self.newest(key)
         return None if value is None or value.deleted else value
+
+    async def newest(self, key: str) -> Value | None:
+        """The newest revision, also one that says that the key was deleted; perhaps a moment old."""
+        stored = await last(self._wire, self._stream, key)
+        return None if stored is None else _value(stored)
 
     async def put(
         self,

@@ -2,7 +2,8 @@
 
 A letter is done with when it has a mark, which the stream takes only once: whoever
 comes second is told who was first. Dropping sets the mark here; redriving asks the
-orchestrator that owns the run, which sets it when it has judged.
+orchestrator that owns the run, which sets it when it has judged. An order that an
+orchestrator refuses has its mark from the beginning: its sender has the answer.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ class DeadLetters(Owner):
         for _ in range(4):
             again = [
                 newer
-                for newer in await self.letters(run=entry.run)
+                for newer in await self.letters(run=entry.run, settled=True)
                 if newer.id > letter.id and newer.reason.startswith(kept.again(letter.id))
             ]
             if again:

@@ -77,6 +77,8 @@ class StreamHealth:
     copies: int
     leader: str
     replicas: tuple[Replica, ...]
+    max_age: float = 0.0
+    """seconds for which it keeps what is on it, 0 for ever"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +307,7 @@ def _stream_of(name: str, answer: Mapping[str, Any]) -> StreamHealth:
         max_messages=config.get("max_msgs", -1),
         max_bytes=config.get("max_bytes", -1),
         oldest=moment(state.get("first_ts")) if state.get("messages") else None,
+        max_age=config.get("max_age", 0) / 1e9,
         copies=config.get("num_replicas", 1),
         leader=cluster.get("leader", ""),
         replicas=tuple(

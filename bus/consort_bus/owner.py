@@ -56,9 +56,12 @@ class Owner(RunReader):
         """How entries name the sender, such as `client.me` or `person.anna`. Raises AccessDenied."""
         return f"{self._kind()}.{self.bus.identity.name}"
 
-    async def cancel(self, run: str, why: str = "") -> int:
-        """Ask for a run to be stopped for good; its place in the inbox. Raises BusError."""
-        return await self._tell(run, Cancel(why=why))
+    async def cancel(self, run: str, why: str = "", *, force: bool = False) -> int:
+        """Ask for a run to be stopped for good; its place in the inbox.
+
+        With `force` nothing more is undone: what is not is on record for whoever does it by hand. Raises BusError.
+        """
+        return await self._tell(run, Cancel(why=why, force=True) if force else Cancel(why=why))
 
     async def pause(self, run: str, why: str = "") -> int:
         """Ask that no task of a run starts until it is resumed. Raises BusError."""

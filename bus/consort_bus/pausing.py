@@ -1,7 +1,8 @@
 """Pauses of agents: marks in a bucket, and the word to orchestrators to look at them.
 
 A mark holds whether or not an orchestrator is there; the word only saves waiting
-for their next look.
+for their next look. The first mark stands: whoever pauses what is paused is told who
+did it before, and why.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from nats.aio.msg import Msg
 from pydantic import TypeAdapter
 
 from consort_bus import jetstream, subjects
-from consort_bus.buckets import Bucket
+from consort_bus.buckets import Bucket, Value
 from consort_bus.connection import Bus
 from consort_bus.envelope import CONTENT_TYPE
 from consort_bus.errors import BusError, NoAnswer
 from consort_bus.owner import Owner
+from consort_bus.publish import WrongLastSequence
 from consort_bus.refusals import NotPaused, UnknownAgent
 from consort_bus.subjects import ApiSubject, OrchestratorSubject, PauseSubject
 from consort_bus.wire import Wire, status
@@ -34,6 +36,8 @@ __all__ = ["Applied", "PausedAgent", "Pausing"]
 
 APPLIED_WITHIN = 1.0
 """Seconds that orchestrators are given to say that they have applied a pause."""
+MARKED_WITHIN = 5.0
+"""Seconds for which it is tried to set a mark where another is just set or taken off."""
 MARK_KEPT = timedelta(hours=1)
 """How long it stays on record that a pause was taken off."""
 _NO_CONSUMER = frozenset({10014, 10059})
@@ -58,6 +62,8 @@ class Applied:
     resumed: tuple[str, ...] = ()
     expected: int = 0
     """orchestrators that are there, as far as their signs of life tell"""
+    already: PauseMark | None = None
+    """of what was to be paused and is paused already: since when, by whom and why; nothing was changed then"""
 
 
 class Pausing(Owner):
@@ -72,18 +78,17 @@ class Pausing(Owner):
         found = []
         for value in await self._control.entries(subjects.PAUSES_FILTER):
             where = PauseSubject.parse(value.subject)
-            if where is None or value.forwarded:
+            if where is None:
                 continue
-            try:
-                found.append(PausedAgent(where.agent, decode(_paused, value.data, MSGPACK)))
-            except DecodeError:
-                continue
+            if (mark := _mark_in(value)) is not None:
+                found.append(PausedAgent(where.agent, mark))
         return sorted(found, key=lambda pause: pause.agent or "")
 
     async def pause_agent(self, name: str, why: str = "") -> Applied:
         """Give an agent no more tasks and deliver none of those it was given; what it has begun it finishes.
 
-        Raises UnknownAgent, BusError.
+        One that is paused already stays so, by whoever paused it first: `Applied.already`. Raises UnknownAgent,
+        BusError.
         """
         await self._require_agent(name)
         return await self._pause(name, why)
@@ -107,9 +112,29 @@ class Pausing(Owner):
 
     async def _pause(self, agent: str | None, why: str) -> Applied:
         mark = PauseMark(by=self.speaks_as, at=time.time(), why=why)
-        headers = {CONTENT_TYPE: MSGPACK}
-        await self._control.put(str(PauseSubject(agent)), encode(mark), headers=headers, timeout=5.0)
-        return await self._apply()
+        stands = await self._marked(str(PauseSubject(agent)), mark)
+        return await self._apply() if stands is None else Applied(already=stands)
+
+    async def _marked(self, key: str, mark: PauseMark) -> PauseMark | None:
+        """Set a mark unless there is one; the one that was there first. Raises BusError."""
+        loop = asyncio.get_running_loop()
+        until, before = loop.time() + MARKED_WITHIN, 0
+        while True:
+            try:
+                headers = {CONTENT_TYPE: MSGPACK}
+                await self._control.put(
+                    key, encode(mark), headers=headers, expected_revision=before, timeout=5.0
+                )
+                return None
+            except WrongLastSequence as exc:
+                there = await self._control.newest(key)
+                late = there is not None and exc.actual is not None and there.revision < exc.actual
+                if there is not None and not late and (stands := _mark_in(there)) is not None:
+                    return stands
+                if loop.time() >= until:
+                    raise
+                before = 0 if there is None else there.revision
+            await asyncio.sleep(0.02)  # what was read may be a moment old
 
     async def _resume(self, agent: str | None) -> Applied:
         key = str(PauseSubject(agent))
@@ -148,6 +173,16 @@ class Pausing(Owner):
         """How many orchestrators show signs of life."""
         values = await self._control.entries(subjects.ORCHESTRATORS_FILTER)
         return sum(OrchestratorSubject.parse(value.subject) is not None for value in values)
+
+
+def _mark_in(value: Value) -> PauseMark | None:
+    """The mark that a value is; None for what is none of an operator's, or was taken off."""
+    if value.deleted or value.forwarded:
+        return None
+    try:
+        return decode(_paused, value.data, MSGPACK)
+    except DecodeError:
+        return None
 
 
 class _Answers:

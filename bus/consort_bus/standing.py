@@ -19,6 +19,8 @@ from consort_shared.entries import (
     Fact,
     Failure,
     Finished,
+    Forced,
+    GivenUp,
     Granted,
     Heeded,
     Paused,
@@ -62,6 +64,7 @@ class Standing:
     paused: Paused | None = None
     ending: Ending | None = None
     undoing: bool = False
+    forced: Forced | None = None
     finished: Finished | None = None
 
     def take(self, facts: Iterable[Fact]) -> None:
@@ -81,7 +84,7 @@ class Standing:
             case Failure():
                 if fact.retry_at is None:
                     self._gone(fact.path)
-            case Accepted() | Skipped() | Closed() | Shared():
+            case Accepted() | Skipped() | Closed() | Shared() | GivenUp():
                 self._gone(fact.path)
             case Heeded():
                 if fact.order == "stop":
@@ -97,6 +100,10 @@ class Standing:
                 self.paused = None
             case Ending():
                 self.ending, self.paused = fact, None
+                self.waiting.clear()
+                self.doubts.clear()
+            case Forced():
+                self.forced, self.undoing = fact, False
                 self.waiting.clear()
                 self.doubts.clear()
             case Reopened():

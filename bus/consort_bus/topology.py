@@ -20,6 +20,7 @@ What is not obvious:
   over the whole stream, so a guessed one would silence another sender.
 * A cluster that lost a node looks smaller than it is, so the number of copies is never
   lowered unless somebody asks for it.
+* Ages are set by whoever sets up and then left alone, see `retention`.
 * The inbox has a bound by number, not by size: the server sets a size aside when the
   stream is made and refuses to make it where it does not fit.
 """
@@ -30,13 +31,14 @@ import asyncio
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from consort_bus import jetstream, subjects
 from consort_bus.connection import Bus
 from consort_bus.errors import BusUnsuitable, NoAnswer
+from consort_bus.retention import DEAD_KEPT, LOG_KEPT, Keep, ages, kept, nanoseconds
 
 Config: TypeAlias = Mapping[str, Any]
 """A stream's or consumer's configuration in the server's own JSON form; durations in nanoseconds."""
@@ -45,8 +47,6 @@ FIRED_TIMER_TTL = "24h"
 PRIORITY_GROUP = "orchestrators"
 ENTRIES_PER_SUBJECT = 100_000
 CONTEXT_HISTORY = 16
-LOG_KEPT = timedelta(days=30)
-DEAD_KEPT = timedelta(days=30)
 SHARD_ACK_WAIT = timedelta(seconds=2.5)
 SHARD_PIN_TIMEOUT = timedelta(seconds=2)
 SHARD_ACK_PENDING = 64
@@ -104,13 +104,14 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What streams may hold. What is None stays as it is; an inbox without a limit gets INBOX_MSGS.
+    """What streams may hold, and for how long. What is None stays as it is; an inbox without a limit gets INBOX_MSGS.
 
     The server sets `log_bytes` aside for each copy when it is told, and refuses if it has not so much.
     """
 
     log_bytes: int | None = None
     inbox_msgs: int | None = None
+    keep: Keep = field(default_factory=Keep)
 
     def of(self, stream: str, found: Config | None) -> Config:
         """The limits of a stream which is there already, or not yet."""
@@ -177,11 +178,11 @@ def agent_consumer(
         "filter_subjects": list(subjects.agent_task_filters(name)),
         "deliver_policy": "all",
         "ack_policy": "explicit",
-        "ack_wait": _nanoseconds(ack_wait),
+        "ack_wait": nanoseconds(ack_wait),
         "max_deliver": -1,
         "max_ack_pending": max_ack_pending,
         "max_batch": max_ack_pending,
-        "max_expires": _nanoseconds(AGENT_PULL_EXPIRES),
+        "max_expires": nanoseconds(AGENT_PULL_EXPIRES),
     }
     return ConsumerPlan(subjects.LOG, consumer, config)
 
@@ -192,12 +193,12 @@ async def ensure(bus: Bus, replicas: int | None = None, *, limits: Limits = Limi
     Without `replicas` there are three copies of everything in a cluster of three or more, or as many
     as there were before if those were more. When it returns, everything has a leader and can be used.
     Raises AccessDenied for any role but the provisioner, NoAnswer while the cluster is without a
-    leader, and BusUnsuitable when the server refuses a configuration, as it does to change what a
-    stream is at heart.
+    leader, BusUnsuitable when the server refuses a configuration, as it does to change what a
+    stream is at heart, and NotToBeKept.
     """
     existing = await _existing(bus, wanted())
     copies = replicas or default_replicas(bus)
-    topology = wanted(copies)
+    topology = _kept_as_found(wanted(copies), existing, limits.keep)
     changes: list[Change] = []
     for plan in topology.streams:
         found = existing[plan.name]
@@ -245,12 +246,19 @@ async def check(bus: Bus, replicas: int | None = None, *, patience: float = PATI
     """
     topology = wanted(replicas or 1)
     existing = await _existing(bus, topology, patience)
+    topology = _kept_as_found(topology, existing, Keep())
     findings: list[Finding] = []
     for plan in topology.streams:
         findings.extend(_differences(f"stream {plan.name}", plan.config, existing[plan.name]))
     for consumer in topology.consumers:
         findings.extend(_differences(f"consumer {consumer.name}", consumer.config, existing[consumer.name]))
     return [finding for finding in findings if replicas is not None or finding.key != "num_replicas"]
+
+
+async def keeps(bus: Bus, *, patience: float = PATIENCE) -> dict[str, timedelta]:
+    """By stream that ages: how long it keeps what is on it. For whom and with what errors as `check`."""
+    streams = Topology(tuple(plan for plan in wanted().streams if "max_age" in plan.config), ())
+    return kept(await _existing(bus, streams, patience))
 
 
 async def require(bus: Bus, replicas: int | None = None) -> None:
@@ -264,8 +272,15 @@ async def require(bus: Bus, replicas: int | None = None) -> None:
     raise BusUnsuitable(f"the bus at {bus.url} is not set up: {shown}", MEND)
 
 
-def _nanoseconds(span: timedelta) -> int:
-    return round(span.total_seconds() * 1e9)
+def _kept_as_found(topology: Topology, existing: Mapping[str, Config | None], keep: Keep) -> Topology:
+    """The topology with the ages that were set before, or are wanted now. Raises NotToBeKept."""
+    usual = {plan.name: plan.config["max_age"] for plan in topology.streams if "max_age" in plan.config}
+    set_to = ages(existing, usual, keep)
+    streams = tuple(
+        replace(plan, config={**plan.config, "max_age": set_to[plan.name]}) if plan.name in set_to else plan
+        for plan in topology.streams
+    )
+    return replace(topology, streams=streams)
 
 
 def _bucket(filter_subject: str, history: int, **extra: Any) -> dict[str, Any]:
@@ -277,7 +292,7 @@ _STREAMS: dict[str, dict[str, Any]] = {
         "subjects": [subjects.ENTRIES_FILTER, subjects.COPIES_FILTER],
         "discard_new_per_subject": True,
         "max_msgs_per_subject": ENTRIES_PER_SUBJECT,
-        "max_age": _nanoseconds(LOG_KEPT),
+        "max_age": nanoseconds(LOG_KEPT),
         "deny_delete": True,
         "deny_purge": True,
     },
@@ -292,20 +307,20 @@ _STREAMS: dict[str, dict[str, Any]] = {
     subjects.INBOX: {
         "subjects": list(subjects.INCOMING_FILTERS),
         "retention": "workqueue",
-        "duplicate_window": _nanoseconds(timedelta(milliseconds=100)),
+        "duplicate_window": nanoseconds(timedelta(milliseconds=100)),
         "subject_transform": subjects.INCOMING_TRANSFORM,
         "sources": [{"name": subjects.TIMERS, "subject_transforms": [subjects.TIMER_TRANSFORM]}],
     },
     subjects.DEAD: {
         "subjects": [subjects.DEAD_FILTER],
-        "max_age": _nanoseconds(DEAD_KEPT),
+        "max_age": nanoseconds(DEAD_KEPT),
         "deny_delete": True,
     },
-    subjects.CONTEXT: _bucket(subjects.CONTEXT_FILTER, CONTEXT_HISTORY, max_age=_nanoseconds(LOG_KEPT)),
+    subjects.CONTEXT: _bucket(subjects.CONTEXT_FILTER, CONTEXT_HISTORY, max_age=nanoseconds(LOG_KEPT)),
     subjects.AGENTS: _bucket(subjects.AGENTS_FILTER, 1, allow_msg_ttl=True),
     subjects.WAITING: _bucket(subjects.WAITING_FILTER, 1, allow_msg_ttl=True),
     subjects.CONTROL: _bucket(subjects.CONTROL_FILTER, 1, allow_msg_ttl=True),
-    subjects.ARTEFACTS: _bucket(subjects.ARTEFACTS_FILTER, 1, max_age=_nanoseconds(LOG_KEPT)),
+    subjects.ARTEFACTS: _bucket(subjects.ARTEFACTS_FILTER, 1, max_age=nanoseconds(LOG_KEPT)),
 }
 
 
@@ -332,12 +347,12 @@ def _shard_consumer(shard: int) -> ConsumerPlan:
         "filter_subject": subjects.shard_filter(shard),
         "deliver_policy": "all",
         "ack_policy": "explicit",
-        "ack_wait": _nanoseconds(SHARD_ACK_WAIT),
+        "ack_wait": nanoseconds(SHARD_ACK_WAIT),
         "max_deliver": -1,
         "max_ack_pending": SHARD_ACK_PENDING,
         "priority_policy": "pinned_client",
         "priority_groups": [PRIORITY_GROUP],
-        "priority_timeout": _nanoseconds(SHARD_PIN_TIMEOUT),
+        "priority_timeout": nanoseconds(SHARD_PIN_TIMEOUT),
     }
     return ConsumerPlan(subjects.INBOX, consumer, config)
 

@@ -36,6 +36,8 @@ class OrchestratorPresence(_Part):
 class SettledMark(_Part):
     """What became of a dead letter."""
 
-    how: str = Field(description="`redriven` or `dropped`")
+    how: str = Field(
+        description="`redriven`, `dropped`, or `refused`: its sender had the reason for an answer"
+    )
     by: str
     at: float = Field(description="seconds since 1970")

@@ -296,6 +296,24 @@ class Ending(Tagged):
     by: str = ""
 
 
+class Forced(Tagged):
+    """A run that is ending is to end without undoing anything more; an undoing in hand is called off."""
+
+    fact: Literal["forced"] = "forced"
+    by: str
+    why: str = ""
+
+
+class GivenUp(Tagged):
+    """A completed step is not undone, because the end of its run was forced: somebody has to see to it."""
+
+    fact: Literal["given-up"] = "given-up"
+    path: str = Field(description="of the task that should have undone it, such as `charge!undo`")
+    by: str = Field(description="who forced the end")
+    why: str = Field(default="", description="and why")
+    stood: str = Field(default="", description="how far the undoing was, in words")
+
+
 class Redriven(Tagged):
     """A message that had been set aside was judged again."""
 
@@ -357,6 +375,8 @@ Fact: TypeAlias = Annotated[
     | Resumed
     | Heeded
     | Ending
+    | Forced
+    | GivenUp
     | Redriven
     | Reopened
     | Finished,

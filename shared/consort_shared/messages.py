@@ -35,10 +35,11 @@ class Submit(Tagged):
 
 
 class Cancel(Tagged):
-    """A client or a person wants a run stopped."""
+    """A client or a person wants a run stopped; with `force` without undoing what is not undone yet."""
 
     say: Literal["cancel"] = "cancel"
     why: str = ""
+    force: bool = False
 
 
 class Pause(Tagged):

@@ -16,6 +16,7 @@ from consort_bus import checking, embedded, jetstream, subjects, topology
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded
 from consort_bus.errors import AccessDenied, BusUnsuitable
+from consort_bus.retention import Keep, NotToBeKept
 from consort_bus.subjects import InboxSubject, IncomingSubject, TimerSubject
 from consort_shared.ids import new_run_id
 
@@ -106,6 +107,36 @@ async def test_limits_are_set_and_then_left_alone(empty_server: Embedded) -> Non
         assert await topology.ensure(bus) == []
         assert (await _api(bus, jetstream.stream_info(subjects.LOG)))["config"]["max_bytes"] == 500_000_000
         assert (await _api(bus, jetstream.stream_info(subjects.INBOX)))["config"]["max_msgs"] == 77
+
+
+async def test_ages_are_set_and_then_left_alone(empty_server: Embedded) -> None:
+    async def age(bus: Bus, stream: str) -> timedelta:
+        config = (await _api(bus, jetstream.stream_info(stream)))["config"]
+        return timedelta(microseconds=config["max_age"] / 1000)
+
+    day = timedelta(days=1)
+    async with _provisioner(empty_server) as bus:
+        await topology.ensure(bus)
+        assert set((await topology.keeps(bus)).values()) == {30 * day}
+        limits = topology.Limits(keep=Keep(log=90 * day, artefacts=90 * day, dead=14 * day))
+        assert {change.what for change in await topology.ensure(bus, limits=limits)} == {
+            "stream LOG", "stream DEAD", "stream KV_CONTEXT", f"stream {subjects.ARTEFACTS}",
+        }  # fmt: skip
+        assert await topology.ensure(bus) == []
+        assert await topology.check(bus) == []
+        assert (await age(bus, subjects.LOG), await age(bus, subjects.DEAD)) == (90 * day, 14 * day)
+        log = (await _api(bus, jetstream.stream_info(subjects.LOG)))["config"]
+        longer = {**log, "max_age": int(100 * day / timedelta(microseconds=1)) * 1000}
+        await _api(bus, jetstream.stream_update(subjects.LOG), longer)  # by hand
+        assert {(one.what, one.key) for one in await topology.check(bus)} == {
+            ("stream KV_CONTEXT", "max_age"), (f"stream {subjects.ARTEFACTS}", "max_age"),
+        }  # fmt: skip
+        await topology.ensure(bus)
+        assert set((await topology.keeps(bus)).values()) == {100 * day, 14 * day}
+        with pytest.raises(NotToBeKept):
+            await topology.ensure(bus, limits=topology.Limits(keep=Keep(artefacts=day)))
+        usual = Keep(log=30 * day, artefacts=30 * day, dead=30 * day)
+        await topology.ensure(bus, limits=topology.Limits(keep=usual))
 
 
 async def test_the_state_is_checked_too(empty_server: Embedded) -> None:

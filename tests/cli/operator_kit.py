@@ -69,11 +69,11 @@ class Stage:
         kind: str = kept.REFUSED,
         why: str = "no good",
         sender: str = "client",
-        seq: int = 7,
+        seq: int = 10**9,
         headers: dict[str, str] | None = None,
         **more: str,
     ) -> int:
-        """Set a message aside; its id."""
+        """Set a message aside; its id. `seq` is where it stood: further on than any message of a test comes."""
         stream = subjects.LOG if kind in (kept.FOREIGN, kept.POISON) else subjects.INBOX
         subject = str(InboxSubject(3, sender, "carl", run)) if run else "inbox.3.client.carl.nonsense"  # type: ignore[arg-type]
         told = {
@@ -97,6 +97,11 @@ class Stage:
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
         await Publisher(await self.wire("orchestrator", "otto")).publish(subject, body, headers)
+
+    async def publish_as(
+        self, role: str, name: str, subject: str, body: bytes, headers: dict[str, str]
+    ) -> None:
+        await Publisher(await self.wire(role, name)).publish(subject, body, headers)
 
     async def in_inbox(self, sender: str, who: str, run: str) -> Stored | None:
         """The last message of somebody to a run."""

@@ -102,9 +102,15 @@ def stopped(pid: int) -> Iterator[None]:
     """A process that stands still for as long as the block lasts."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        until(lambda: all(_state(thread) == "T" for thread in Path(f"/proc/{pid}/task").iterdir()))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def _state(thread: Path) -> str:
+    """`T` once it has heard the signal: threads hear it one after the other."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_bus_that_is_not_there(tmp_path: Path) -> None:

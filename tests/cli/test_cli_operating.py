@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,11 @@ from typing import Any
 
 import pytest
 from cli_kit import CREW, HERE, Ended, consort, started, until
+
+from consort_bus.client import connect
+from consort_bus.operator import LetterSettled, NotAllowed, Operator
+from consort_orchestrator.cli.orders import heard, picture_of
+from consort_shared.messages import Redrive
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +26,13 @@ steps:
   a: {skill: crew.words, with: {text: one two}, undo: {skill: crew.shout, with: {word: "${{ output[0] }}"}}}
   b: {skill: crew.slow, needs: [a], with: {word: hello, seconds: "${{ inputs.seconds }}"}}
   c: {skill: crew.shout, needs: [b], with: {word: end}}
+"""
+ORPHANED = """
+name: orphaned
+steps:
+  a: {skill: crew.words, with: {text: one two}, undo: {skill: crew.shout, with: {word: "${{ output[0] }}"}}}
+  b: {skill: crew.words, needs: [a], with: {text: x}, undo: {skill: nobody.offers, with: {word: x}}}
+  c: {skill: crew.slow, needs: [b], with: {word: hello, seconds: 60}}
 """
 HANGING = """
 name: hanging
@@ -119,6 +132,46 @@ def test_cancelling_shows_who_lets_go_and_what_is_undone(here: Here) -> None:
         assert here(verb, run).code == 2
 
 
+def test_an_end_is_forced_where_nobody_undoes(here: Here) -> None:
+    run = here.submit(ORPHANED)
+    here.until_phase(run, "c", "granted")
+    assert here("cancel", run, "--why", "enough", "--no-wait").code == 0
+    here.until_state(run, "undoing")
+    again = here("cancel", run)
+    assert again.code == 4
+    [told] = again.out.splitlines()
+    assert "is being cancelled, says person.me: b!undo waits for an agent that offers nobody.offers" in told
+    assert f"consort cancel {run[:12]} --force" in told
+    assert here("cancel", run, "--json").json["awaits"] == [
+        "b!undo waits for an agent that offers nobody.offers"
+    ]
+    assert f"consort cancel {run[:12]} --force" in " ".join(here("show", run).out.split())
+    found = here("doctor", "--json").json["findings"]
+    assert any(f"consort cancel {run[:12]} --force" in one["mend"] for one in found)
+    forced = here("cancel", run, "--force", "--why", "too late")
+    assert forced.code == 1, forced.err
+    lines = forced.out.splitlines()
+    assert lines[0] == "nothing more is undone, person.me forces the end: too late"
+    assert lines[1].startswith("b is NOT undone (no agent offered nobody.offers): given up by person.me")
+    assert lines[2].startswith("a is NOT undone (it was not begun): given up by person.me")
+    assert lines[-1].startswith("2 completed steps to be undone by hand: consort show ")
+    shown = here.show(run)
+    assert (shown["state"], shown["undone"]) == ("cancelled", [])
+    assert [(one["path"], one["skill"]) for one in shown["not_undone"]] == [
+        ("b", "nobody.offers"), ("a", "crew.shout"),
+    ]  # fmt: skip
+    assert "crew.shout is to be done by hand" in " ".join(here("show", run).out.split())
+    assert "not undone: `b`, `a`, as person.me forced the end: too late" in here("result", run).err
+    assert here("log", run).out.count("is NOT undone") == 2
+    late = here("cancel", run, "--force")
+    assert (late.code, "it has ended already" in late.err) == (2, True)
+    at_once = here.submit(TRIP)
+    here.until_phase(at_once, "b", "granted")
+    told = here("cancel", at_once, "--force", "--json")
+    assert (told.code, told.json["forced"], told.json["state"]) == (1, True, "cancelled")
+    assert [one["path"] for one in told.json["not_undone"]] == ["a"]
+
+
 def test_cancelling_says_what_cannot_be_interrupted(here: Here) -> None:
     run = here.submit(HANGING)
     here.until_phase(run, "h", "granted")
@@ -160,6 +213,12 @@ def test_an_agent_is_held_back_and_its_backlog_is_kept(here: Here) -> None:
     assert paused.json["applied"]["orchestrators"] == ["main"]
     assert paused.json["applied"]["paused"] == ["crew"]
     assert "agent crew" in here("pause").out
+    again = here("pause", "--agent", "crew", "--why", "another reason")
+    assert again.code == 0, again.err
+    assert again.out.startswith("agent crew is already paused since ")
+    assert again.out.endswith(" by person.me: paint; nothing was changed\n")
+    assert here("pause", "--agent", "crew", "--json").json["applied"]["already"]["why"] == "paint"
+    assert [one["why"] for one in here("pause", "--json").json["agents"]] == ["paint"]
     run = here.submit(TRIP, "--input", "seconds=0.1")
     here.until_state(run, "waiting")
     assert "crew is paused by person.me" in " ".join(here("show", run).out.split())
@@ -278,6 +337,67 @@ def test_a_submission_that_is_no_plan_is_mended_in_an_editor(here: Here) -> None
         assert "is client.me's, and these credentials are of client.ci" in foreign.err
     assert here("cancel", trip, "--no-wait", "--quiet").code == 0
     here.until_state(trip, "cancelled")
+
+
+def test_an_order_that_is_refused_is_an_answer_and_nobody_has_to_settle_it(here: Here) -> None:
+    run = here.submit(TRIP, "--input", "seconds=0.1")
+    assert here("result", run, "--timeout", "30").code == 0
+    other = here.submit(TRIP, "--input", "seconds=0.1")
+    assert here("result", other, "--timeout", "30").code == 0
+    unsettled = here("doctor", "--json").json["components"][-1]
+
+    async def refusals() -> list[str]:
+        async with connect(folder=here.folder / ".consort", role="operator") as client:
+            operator = Operator.of(client)
+
+            async def refused(asked: int, of: str = run) -> str:
+                with pytest.raises(NotAllowed) as caught:
+                    await heard(client, await picture_of(client, of), asked, lambda fact: False)
+                return str(caught.value)
+
+            orders = (client.cancel, client.retry, client.pause, client.resume)
+            why = [await refused(await order(run)) for order in orders]
+            why.append(await refused(await client.resolve(run, "a", "pay", "redo")))
+            letters = await operator.letters(run=run, settled=True)
+            assert [(letter.kind, letter.reason) for letter in letters] == [("refused", one) for one in why]
+            assert "is not of this run" in await refused(
+                await operator._tell(other, Redrive(letter=letters[0].id)), other
+            )
+            with pytest.raises(LetterSettled, match=r"was refused by orchestrator\.main-"):
+                await operator.redrive(letters[0].id)
+            return why
+
+    ended = "the run has ended: completed"
+    assert asyncio.run(refusals()) == [
+        ended, ended, ended, ended, "`a` has no effect `pay`; it has begun none",
+    ]  # fmt: skip
+    until(lambda: here("dead", "--run", run, "--json").json == [])
+    until(lambda: here("dead", "--run", other, "--json").json == [])
+    assert here("dead", "list", "--run", run, "--all").out.count("refused by orchestrator.main-") == 5
+    assert here("doctor", "--json").json["components"][-1] == unsettled
+
+
+def test_how_long_everything_is_kept_is_said_once(here: Here) -> None:
+    for option in ("--keep", "--keep-dead", "--keep-artefacts"):
+        for nonsense in ("0", "23h", "-1d", "soon", "nan", "101y", "40000d", "1e300d"):
+            refused = here("bus", "setup", option, nonsense)
+            assert (refused.code, refused.out) == (2, ""), nonsense
+            assert option in refused.err
+    short = here("bus", "setup", "--keep-artefacts", "2d")
+    assert (short.code, "the log that refers to them is kept for 30 days" in short.err) == (2, True)
+    assert here("bus", "setup", "--keep", "90d", "--keep-dead", "14d").out.count("updated") == 4
+    assert here("bus", "setup").out == "all is as it should be\n"
+    checked = here("bus", "check")
+    assert checked.code == 0, checked.out
+    assert "kept: log, context and artefacts 90 days, dead letters 14 days" in checked.out
+    [kept] = [one for one in here("bus", "check", "--json").json if one["what"] == "kept"]
+    assert (kept["level"], kept["seconds"]["LOG"], kept["seconds"]["DEAD"]) == (
+        "note",
+        90 * 86400,
+        14 * 86400,
+    )
+    found = here("doctor", "--json").json["findings"]
+    assert [one["level"] for one in found if one["check"] == "topology"] == ["ok"]
 
 
 def publish(server: str, creds: str, subject: str, body: bytes) -> None:

@@ -226,6 +226,34 @@ def test_why_a_run_is_stuck(why: str, run: dict[str, Any], level: Level, what: s
     assert mend in finding.mend
 
 
+def test_a_run_that_is_about_to_lose_its_beginning() -> None:
+    day = 86400.0
+    kept = with_stream("LOG", max_age=30 * day).bus
+    old, older = (
+        OpenRun(
+            name * 32, NOW.timestamp() - 60, NOW.timestamp() - age * day, tasks=task("granted", until=9e9)
+        )
+        for name, age in (("a", 24.0), ("b", 29.0))
+    )
+    young = replace(old, run=RUN, first=NOW.timestamp() - 23.9 * day)
+
+    def with_runs(*found: OpenRun) -> Facts:
+        return replace(WELL, bus=kept, runs=Runs(total=9, open=9, looked_at=9, found=found))
+
+    assert trouble(with_runs(young)) == []
+    [one] = trouble(with_runs(young, old))
+    assert (one.check, one.level, one.about["why"]) == ("runs", Level.WARNING, "ageing")
+    assert one.what == (
+        "run aaaaaaaaaaaa has been under way for 24d 00h, and the log keeps 30 days: "
+        "in 6d 00h its beginning is lost, and it cannot go on"
+    )
+    assert one.mend == "consort bus setup --keep 60d   # or end it: consort cancel aaaaaaaaaaaa"
+    [both] = trouble(with_runs(old, young, older))
+    assert both.what.startswith("2 runs, first of all bbbbbbbbbbbb, have been under way for 29d 00h")
+    assert [run["run"] for run in both.about["runs"]] == ["b" * 32, "a" * 32]
+    assert trouble(replace(with_runs(older), bus=with_stream("LOG").bus)) == []  # kept for ever
+
+
 def test_a_run_at_work_is_not_stuck_however_old() -> None:
     facts = with_run(tasks=task("granted", until=NOW.timestamp() + 86400))
     assert trouble(replace(facts, now=facts.now + 3600)) == []

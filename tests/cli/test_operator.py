@@ -309,6 +309,29 @@ async def test_pausing_an_agent_is_a_mark(open_as: OpenAs) -> None:
         assert await operator.paused() == []
 
 
+async def test_whoever_paused_first_stands(open_as: OpenAs) -> None:
+    async with Stage(open_as) as stage:
+        olga, anna = await stage.operator(), await stage.operator("anna")
+        await presence(stage, "glazier")
+        key = str(PauseSubject("glazier"))
+        assert (await olga.pause_agent("glazier", "no glass")).already is None
+        [first] = await olga.paused()
+        for one, why in ((anna, "spring"), (anna, ""), (olga, "again")):
+            assert (await one.pause_agent("glazier", why)).already == first.mark
+        assert await anna.paused() == [first]
+        await anna.resume_agent("glazier")  # what was taken off may be paused anew
+        assert (await anna.pause_agent("glazier", "spring")).already is None
+        assert [(one.mark.by, one.mark.why) for one in await olga.paused()] == [("person.anna", "spring")]
+        await olga.resume_agent("glazier")
+        both = await asyncio.gather(*(one.pause_agent("glazier", "now") for one in (olga, anna) * 3))
+        [stands] = await olga.paused()
+        assert sorted(applied.already == stands.mark for applied in both) == [False, *[True] * 5]
+        await olga.resume_agent("glazier")
+        await stage.publish_as("operator", "olga", key, b"no mark", {CONTENT_TYPE: MSGPACK})
+        assert (await anna.pause_agent("glazier", "mine")).already is None
+        await anna.resume_agent("glazier")
+
+
 async def test_orchestrators_are_asked_to_look_at_once(open_as: OpenAs) -> None:
     async with Stage(open_as) as stage:
         operator, otto = await stage.operator(), await stage.bus("orchestrator", "otto")
@@ -354,6 +377,7 @@ async def test_what_is_said_lies_in_the_inbox(open_as: OpenAs, role: str, kind: 
         assert client.speaks_as == f"{kind}.olga"
         for say, expected in (
             (lambda: client.cancel(run, "no"), Cancel(why="no")),
+            (lambda: client.cancel(run, "no", force=True), Cancel(why="no", force=True)),
             (lambda: client.pause(run, "wait"), Pause(why="wait")),
             (lambda: client.resume(run), Resume()),
             (lambda: client.retry(run), Retry()),

@@ -23,6 +23,8 @@ from consort_shared.entries import (
     Fact,
     Failure,
     Finished,
+    Forced,
+    GivenUp,
     Granted,
     Heeded,
     Held,
@@ -72,6 +74,7 @@ class Auditor:
         """by task: process and digest of every result that an agent did report"""
         self.finished: Finished | None = None
         self.ending: Ending | None = None
+        self.forced: Forced | None = None
         self.paused = False
         self.to_undo: list[str] = []
         """completed tasks that can be undone, in the order of their results"""
@@ -89,6 +92,8 @@ class Auditor:
         for fact in entry.facts:
             assert self.finished is None or isinstance(fact, AFTER_THE_END), f"{fact.fact} after the end"
             self._take(fact)
+        idle = self.forced is not None and not self.task
+        assert self.finished is not None or not idle, "its end is forced, nothing is in hand, and it goes on"
 
     def _take(self, fact: Fact) -> None:
         match fact:
@@ -144,6 +149,12 @@ class Auditor:
                 self.letters.add(fact.letter)
             case Ending():
                 self._ending(fact)
+            case Forced():
+                assert self.ending is not None, "forced to an end that has not begun"
+                assert self.forced is None, "forced twice"
+                self.forced = fact
+            case GivenUp():
+                self._given_up(fact)
             case Reopened():
                 self._reopened(fact)
             case Finished():
@@ -173,6 +184,14 @@ class Auditor:
         self.finished = fact
         self.paused = False
 
+    def _given_up(self, fact: GivenUp) -> None:
+        assert self.forced is not None, "given up, and nobody has forced the end"
+        assert (fact.by, fact.why) == (self.forced.by, self.forced.why)
+        assert not self.task, "given up while something is in hand"
+        assert fact.path not in self.accepted, "given up although it was undone"
+        assert f"{self.to_undo.pop()}{UNDO}" == fact.path, "not the last one first"
+        self.state[fact.path] = "cancelled"
+
     def _heeded(self, fact: Heeded) -> None:
         said = (fact.task, fact.order, fact.how)
         assert said not in self.heard, "said before"
@@ -184,6 +203,7 @@ class Auditor:
 
     def _may_undo(self, path: str) -> Undo:
         assert self.ending is not None, "undone, and the run is not ending"
+        assert self.forced is None, "undone although the end was forced"
         assert self.task.keys() <= {path}, "undone while something is in hand"
         assert f"{self.to_undo[-1]}{UNDO}" == path, "not the last one first"
         undo = self.where(path.removesuffix(UNDO)).step.undo
@@ -212,6 +232,7 @@ class Auditor:
         assert self.attempts[fact.path], "never was a task"
         assert not any(self.attempts[p] for p in self.attempts if p.endswith(UNDO)), "tried again and undone"
         if self.ending is not None:
+            assert self.forced is None, "tried again after somebody has forced the end"
             assert self.ending.state == "failed"
             assert not self.ending.by, "not because its steps failed"
         assert self.finished is None or self.finished.state == "failed"
@@ -386,11 +407,13 @@ class Auditor:
         retry = step.undo.retry if undoing and step.undo is not None else step.retry
         assert self.counted[fact.path] <= retry.attempts
         if fact.retry_at is None:
-            self._end(fact.path, "cancelled" if self.ending is not None and not undoing else "failed")
-            if undoing:
+            called_off = self.forced is not None or (self.ending is not None and not undoing)
+            self._end(fact.path, "cancelled" if called_off else "failed")
+            if undoing and not called_off:
                 self.to_undo.pop()
         else:
             assert self.ending is None or undoing, "another attempt, and the run is ending"
+            assert self.forced is None, "another attempt, and the end was forced"
 
     def where(self, path: str) -> Where:
         assert self.plan is not None

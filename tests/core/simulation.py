@@ -4,8 +4,9 @@ The bus delivers late, twice and out of order. Two orchestrators hold caches tha
 may be stale and crash between any two effects; the log refuses an append whose
 tail has moved. Agents die, freeze, fail, decline, answer twice, go away and come
 back, and do things outside that must not happen twice. People pause, resume and
-cancel, try failed steps again, say what happened, have dead letters judged again.
-After `HEALED` nothing goes wrong any more and the run has to end.
+cancel, force the end, try failed steps again, say what happened, have dead letters
+judged again. After `HEALED` nothing goes wrong any more and the run has to end; where
+nobody takes anything back (`lost`), it has to end once somebody forces it to.
 
 What the agents answer depends on their inputs alone.
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 
 from plans import INPUTS, seeded_plan
-from workers import LOOK_AFTER, Workers
+from workers import HEALED, LOOK_AFTER, START, Workers
 
 from consort_orchestrator.core import (
     Candidate,
@@ -106,10 +107,13 @@ class Simulation(Workers):
         calm: bool = False,
         faults: bool = True,
         bug: str = "",
+        lost: str = "",
     ) -> None:
         super().__init__(seed, calm=calm, faults=faults)
         self.plan = plan or seeded_plan(random.Random(seed), calm=calm)
         self.bug = bug
+        self.lost = lost
+        """a skill that nobody offers"""
         self.events = 0
         self.log: list[tuple[Entry, str]] = []
         self.folded = Run(RUN)
@@ -135,6 +139,11 @@ class Simulation(Workers):
             self.send(Said("client.me", Submit(plan=self.plan, inputs=INPUTS)))
         if not self.calm and self.chance(0.15):
             self.at(self.soon(8), "steer", Said("person.pat", Cancel()))
+        if not self.calm and self.chance(0.05):
+            self.at(self.soon(12), "steer", Said("client.me", Cancel(why="now", force=True)))
+        if self.lost:
+            self.at(self.soon(10), "steer", Said("person.pat", Cancel()))
+            self.at(HEALED - START + 60.0, "steer", Said("person.pat", Cancel(why="for good", force=True)))
         while self.chance(0.25):
             self.at(self.soon(10), "steer", Said("client.me", Pause()))
         if self.faults:
@@ -327,7 +336,8 @@ class Simulation(Workers):
                 self.at(self.soon(), "task", delivered(run, fact))
 
     def candidates(self, skill: str) -> list[Candidate]:
-        return [Candidate(a.name, 4) for a in self.agents if a.present and not a.paused and skill in a.skills]
+        there = [a for a in self.agents if a.present and not a.paused and skill != self.lost]
+        return [Candidate(a.name, 4) for a in there if skill in a.skills]
 
     # --- seeded defects
 

@@ -36,6 +36,19 @@ def test_any_plan_any_faults(block: int) -> None:
 
 
 @pytest.mark.slow
+def test_a_forced_end_ends_the_run_whatever_is_missing() -> None:
+    """Nobody is there who takes anything back: without the force these runs stand still for ever."""
+    given_up = 0
+    for seed in range(200):
+        try:
+            ended = Simulation(seed, lost="back.u").go()
+        except Exception as exc:
+            raise AssertionError(f"seed {seed}") from exc
+        given_up += len(ended.folded.given_up)
+    assert given_up > 40
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(3))
 def test_the_same_result_with_and_without_faults(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):

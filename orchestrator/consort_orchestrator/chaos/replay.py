@@ -18,6 +18,7 @@ from consort_shared.entries import (
     Doubted,
     Fact,
     Failure,
+    GivenUp,
     Granted,
     Opened,
     Reopened,
@@ -83,7 +84,7 @@ class Replay:
                 self.under_way.discard(fact.path)
                 if fact.retry_at is None:
                     self._state[fact.path] = FAILED
-            case Doubted():
+            case Doubted() | GivenUp():
                 self.under_way.discard(fact.path)
             case Opened():
                 self._state.setdefault(fact.path, OPEN)

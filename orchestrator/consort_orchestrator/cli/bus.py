@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,15 +15,15 @@ from consort_bus import backup, checking, embedded, growth, topology
 from consort_bus.cluster import SIZES
 from consort_bus.connection import Bus, open_bus
 from consort_bus.credentials import Credentials
-from consort_bus.errors import BusUnreachable, BusUnsuitable
+from consort_bus.errors import BusError, BusUnreachable, BusUnsuitable
+from consort_bus.retention import Keep
 from consort_bus.topology import Finding
+from consort_orchestrator.cli.amounts import age_text, as_bytes, as_span, kept_text
 from consort_orchestrator.cli.ending import DONE
 from consort_orchestrator.cli.opening import PATIENCE, creds_wanted, local_bus, run_to_end, set_up_bus
 from consort_orchestrator.cli.options import Place, Printer, in_folder, on_the_bus, printing
 
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_size = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)")
+_KEEP = "`consort bus setup --keep TIME` changes it"
 
 
 @click.group()
@@ -127,23 +128,38 @@ def _nodes(folder: Path) -> list[dict[str, str | int | None]]:
 )
 @click.option("--log-limit", metavar="SIZE", help="How much the log may hold, such as 10GB; then it refuses.")
 @click.option("--inbox-limit", type=click.IntRange(1), metavar="N", help="How many messages may wait.")
+@click.option("--keep", metavar="TIME", callback=as_span, help="How long everything is kept, such as 90d.")
+@click.option("--keep-dead", metavar="TIME", callback=as_span, help="Dead letters, if not as long as that.")
+@click.option("--keep-artefacts", metavar="TIME", callback=as_span, help="Artefacts, if longer than the log.")
 @on_the_bus
 @printing
 def bus_setup(
-    replicas: int | None, log_limit: str | None, inbox_limit: int | None, place: Place, printer: Printer
+    replicas: int | None,
+    log_limit: str | None,
+    inbox_limit: int | None,
+    keep: timedelta | None,
+    keep_dead: timedelta | None,
+    keep_artefacts: timedelta | None,
+    place: Place,
+    printer: Printer,
 ) -> None:
     """Make what must exist on the bus, and mend what differs. Needs the credentials of a provisioner.
+
+    Limits and times that were set stay until they are set again; at first everything is
+    kept for 30 days. What is older than a shorter time is gone at once.
 
     \b
     Examples:
       consort bus setup
       consort bus setup --server nats://bus:4222 --creds provisioner.creds --replicas 3
       consort bus setup --log-limit 10GB
+      consort bus setup --keep 90d --keep-dead 14d
     """
-    limits = topology.Limits(None if log_limit is None else _bytes(log_limit), inbox_limit)
+    kept = Keep(keep, keep_artefacts or keep, keep_dead or keep)
+    limits = topology.Limits(None if log_limit is None else as_bytes(log_limit), inbox_limit, kept)
     changes = run_to_end(_set_up(place, replicas, limits))
     for change in changes:
-        printer.say(f"{change.what}: {change.done}")
+        printer.say(f"{change.what}: {change.done}{age_text(change)}")
     if not changes:
         printer.say("all is as it should be")
     printer.data([{"what": change.what, "done": change.done} for change in changes])
@@ -162,46 +178,62 @@ async def _set_up(place: Place, replicas: int | None, limits: topology.Limits) -
 def bus_check(replicas: int | None, monitor: str | None, place: Place, printer: Printer) -> int:
     """Whether the bus is what it should be, and what to do where it is not.
 
-    Streams, consumers, copies, leaders, limits, and whether writes reach the disk. Ends
-    with 3 if something is wrong, with 0 if there is nothing but warnings.
+    Streams, consumers, copies, leaders, limits, and whether writes reach the disk. Tells
+    too for how long things are kept. Ends with 3 if something is wrong, with 0 if there
+    is nothing but warnings.
 
     \b
     Examples:
       consort bus check
       consort bus check --server nats://bus:4222 --creds provisioner.creds --monitor http://bus:8222
     """
-    findings = run_to_end(_check(place, replicas, monitor))
+    findings, kept = run_to_end(_check(place, replicas, monitor))
     for finding in findings:
         printer.say(f"{finding.level}: {finding}\n  {finding.mend}")
     if not findings:
         printer.say("all is as it should be")
-    printer.data(
-        [
-            {"what": finding.what, "level": finding.level, "text": str(finding), "mend": finding.mend}
-            for finding in findings
-        ]
-    )
+    data: list[dict[str, Any]] = [
+        {"what": finding.what, "level": finding.level, "text": str(finding), "mend": finding.mend}
+        for finding in findings
+    ]
+    if kept:
+        printer.say(f"kept: {kept_text(kept)}")
+        seconds_kept = {name: span.total_seconds() for name, span in kept.items()}
+        told = {"what": "kept", "level": "note", "text": kept_text(kept), "mend": _KEEP}
+        data.append({**told, "seconds": seconds_kept})
+    printer.data(data)
     return BusUnsuitable.exit_code if any(finding.level == "wrong" for finding in findings) else DONE
 
 
-async def _check(place: Place, replicas: int | None, monitor: str | None) -> list[Finding]:
-    """The bus of a folder is started only if none of it runs: what died is a finding."""
+async def _check(
+    place: Place, replicas: int | None, monitor: str | None
+) -> tuple[list[Finding], dict[str, timedelta]]:
+    """What is found, and by stream for how long it keeps what is on it.
+
+    The bus of a folder is started only if none of it runs: what died is a finding.
+    """
     if place.server is not None:
         findings = await asyncio.to_thread(checking.check_monitor, monitor)
     elif any(node.pid is not None for node in await asyncio.to_thread(embedded.nodes, place.folder)):
         findings = await asyncio.to_thread(checking.check_folder, place.folder)
         there = await asyncio.to_thread(embedded.status, place.folder, whole=False)
         if there is None:
-            return findings
+            return findings, {}
         place = Place(there.url, _setup_file(place.folder), place.folder)
     else:
         async with _connected(place) as connection:
-            return [
-                *await asyncio.to_thread(checking.check_folder, place.folder),
-                *await checking.check(connection, replicas),
-            ]
+            findings = await asyncio.to_thread(checking.check_folder, place.folder)
+            return findings + await checking.check(connection, replicas), await _kept(connection)
     async with _connected(place) as connection:
-        return findings + await checking.check(connection, replicas)
+        return findings + await checking.check(connection, replicas), await _kept(connection)
+
+
+async def _kept(connection: Bus) -> dict[str, timedelta]:
+    """Nothing where nobody answers: that is a finding already."""
+    try:
+        return await topology.keeps(connection, patience=PATIENCE)
+    except BusError:
+        return {}
 
 
 @bus.command("backup")
@@ -295,11 +327,3 @@ async def _provisioner(place: Place) -> AsyncIterator[tuple[str, Credentials]]:
 def _setup_file(folder: Path) -> Path:
     embedded.credentials_for(folder, "provisioner", "setup")
     return folder / "keys" / "provisioner.setup.creds"
-
-
-def _bytes(text: str) -> int:
-    found = _size.fullmatch(text.strip())
-    unit = _UNITS.get(found[2].upper()) if found else None
-    if found is None or unit is None:
-        raise click.BadParameter(f"{text!r} is no size: write 500MB or 10GiB", param_hint="--log-limit")
-    return round(float(found[1]) * unit)

@@ -91,7 +91,9 @@ def choosing(function: Function) -> Function:
 @dead.command(name="list")
 @click.option("--run", metavar="RUN", help="Those of this run.")
 @click.option("--kind", type=_KIND, help="Those of this kind.")
-@click.option("--all", "everything", is_flag=True, help="Also those that were redriven or dropped.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also settled ones: redriven, dropped, orders refused."
+)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest.")
 @on_the_bus
 @printing

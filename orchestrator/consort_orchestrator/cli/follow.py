@@ -21,6 +21,7 @@ from consort_shared.entries import (
     Fact,
     Failure,
     Finished,
+    GivenUp,
     Granted,
     Heeded,
     Noted,
@@ -120,7 +121,7 @@ class Picture:
                 self.shares.setdefault(fact.agent, Share()).failures += 1
                 if fact.retry_at is None:
                     self._of(fact.path).ended = at
-            case Skipped() | Closed() | Shared():
+            case Skipped() | Closed() | Shared() | GivenUp():
                 self._of(fact.path).ended = at
             case Noted():
                 traces = self._of(fact.path)
@@ -170,9 +171,10 @@ class Picture:
 
     def undone(self) -> list[str]:
         """The steps that were undone, in the order in which that began."""
-        return [node.path.removesuffix(UNDO) for node in self._undoing() if node.phase is Phase.DONE]
+        return [node.path.removesuffix(UNDO) for node in self.undoing() if node.phase is Phase.DONE]
 
-    def _undoing(self) -> list[Node]:
+    def undoing(self) -> list[Node]:
+        """The tasks that take completed steps back, in the order in which they began or were given up."""
         return [self.run.nodes[path] for path in self.run.undone if path in self.run.nodes]
 
     def missing(self) -> list[str]:
@@ -190,7 +192,7 @@ class Picture:
         root = self.run.nodes.get("")
         if root is None:
             return []
-        undoing = [self._row(node, 0, now) for node in self._undoing()]
+        undoing = [self._row(node, 0, now) for node in self.undoing()]
         return [*self._children(root, 0, now, brief), *undoing]
 
     def _children(self, node: Node, depth: int, now: float, brief: bool) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
 from consort_orchestrator.cli.orders import PATIENCE, ROLE, heard, operator_of, picture_of, require_open
 from consort_orchestrator.cli.wording import answer_data, in_words, listed, moment, one_line
+from consort_shared.control import PauseMark
 from consort_shared.entries import Fact, Heeded, Paused, Resumed
 from consort_shared.errors import InvalidInput
 
@@ -37,7 +38,8 @@ def pause(
     """Stop what would start next, of RUN, of an agent or of everything.
 
     Tasks that agents have begun they finish, and their results count; all else waits,
-    and nothing is lost. Without an argument: what is paused now.
+    and nothing is lost. What is paused already stays so, by whoever paused it first.
+    Without an argument: what is paused now.
 
     \b
     Examples:
@@ -182,7 +184,10 @@ async def _of_agents(verb: Verb, agent: str | None, why: str, place: Place, prin
             applied = await (operator.resume_all() if agent is None else operator.resume_agent(agent))
         still = [pause for pause in await operator.paused() if verb == "resume"]
     what = "everything" if agent is None else f"agent {agent}"
-    printer.say(f"{what} {'is paused' if verb == 'pause' else 'goes on'}{_applied_text(applied)}")
+    if applied.already is not None:
+        printer.say(f"{what} is already paused since {_since(applied.already)}; nothing was changed")
+    else:
+        printer.say(f"{what} {'is paused' if verb == 'pause' else 'goes on'}{_applied_text(applied)}")
     for pause in still:
         if pause.agent is None or agent is None:
             printer.note(f"{_whom(pause)} is still paused, by {pause.mark.by}")
@@ -209,8 +214,7 @@ async def _list(place: Place, printer: Printer) -> int:
     if not agents and not runs:
         printer.note(f"nothing is paused, as far as the newest {RUNS_LOOKED_AT} runs go")
     for one in agents:
-        why = f": {one_line(one.mark.why)}" if one.mark.why else ""
-        printer.say(f"{_whom(one)}, since {moment(one.mark.at)} by {one.mark.by}{why}")
+        printer.say(f"{_whom(one)}, since {_since(one.mark)}")
     for run in runs:
         printer.say(_run_line(run))
     return DONE
@@ -218,6 +222,10 @@ async def _list(place: Place, printer: Printer) -> int:
 
 def _whom(pause: PausedAgent) -> str:
     return "everything" if pause.agent is None else f"agent {pause.agent}"
+
+
+def _since(mark: PauseMark) -> str:
+    return f"{moment(mark.at)} by {mark.by}" + (f": {one_line(mark.why)}" if mark.why else "")
 
 
 def _run_line(run: RunSummary) -> str:

@@ -19,6 +19,7 @@ from consort_orchestrator.cli.inputs import check_reference
 from consort_orchestrator.cli.live import STATE_STYLES, tree
 from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
+from consort_orchestrator.cli.undoing import awaited, not_undone, not_undone_text
 from consort_orchestrator.cli.wording import counted, moment, one_line, span, value_text
 from consort_shared.card import Presence
 
@@ -133,6 +134,10 @@ def _show(picture: Picture, absent: list[tuple[str, str]]) -> None:
         console.print(Text(f"{path} is given to {agent}, of which no process is there now", style="yellow"))
     if missing := picture.missing():
         console.print(Text(f"nobody offers {', '.join(missing)}", style="yellow"))
+    for missed in not_undone(picture):
+        console.print(Text(not_undone_text(missed), style="yellow"))
+    if picture.standing.ending is not None and not ended:
+        console.print(Text(awaited(picture, now), style="yellow"))
     if picture.standing.paused is not None and not ended:
         console.print(Text(f"the run is paused: consort resume {run.id[:12]}", style="yellow"))
 

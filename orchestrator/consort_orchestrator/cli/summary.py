@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from consort_orchestrator.cli.follow import Picture
+from consort_orchestrator.cli.undoing import not_undone
 from consort_orchestrator.cli.wording import counted, listed, one_line, span, value_text
 from consort_orchestrator.core import Phase
 from consort_shared.values import Json
@@ -74,6 +75,7 @@ def as_data(picture: Picture, output: Json, files: list[Path]) -> dict[str, Any]
         "entries": picture.run.n,
         "tasks": {phase.value: number for phase, number in picture.tally().items()},
         "undone": picture.undone(),
+        "not_undone": not_undone(picture),
         "agents": {
             name: {"tasks": share.steps, "failures": share.failures, "seconds": round(share.seconds, 3)}
             for name, share in picture.shares.items()
@@ -88,6 +90,7 @@ def tally_text(picture: Picture) -> str:
     tally = picture.tally()
     parts = [f"{tally[phase]} {_WORDS.get(phase, phase.value)}" for phase in _ORDER if tally.get(phase)]
     parts += [f"{len(undone)} undone"] if (undone := picture.undone()) else []
+    parts += [f"{len(missed)} NOT undone"] if (missed := not_undone(picture)) else []
     return ", ".join(parts) or "none"
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import assert_never
 
 from consort_bus.client import Logged
+from consort_bus.standing import UNDO
 from consort_shared.entries import (
     Accepted,
     Closed,
@@ -24,6 +25,8 @@ from consort_shared.entries import (
     Fact,
     Failure,
     Finished,
+    Forced,
+    GivenUp,
     Granted,
     Heeded,
     Held,
@@ -98,8 +101,10 @@ def in_words(fact: Fact, full: bool = False) -> str:
             return f"{fact.path} has until {clock(fact.deadline)} now: {one_line(fact.why)}"
         case EffectBegun() | EffectSettled() | Doubted():
             return _effect_in_words(fact, full)
-        case Paused() | Resumed() | Heeded() | Ending() | Redriven() | Reopened():
+        case Paused() | Resumed() | Heeded() | Redriven() | Reopened():
             return _order_in_words(fact, full)
+        case Ending() | Forced() | GivenUp():
+            return _ending_in_words(fact)
         case Finished():
             value = f": {value_text(fact.output)}" if full and fact.output is not None else ""
             ended = "has failed" if fact.state == "failed" else f"is {fact.state}"
@@ -128,7 +133,23 @@ def speaker(by: str) -> str:
     return by if "." in by else f"task {by}"
 
 
-def _order_in_words(fact: Paused | Resumed | Heeded | Ending | Redriven | Reopened, full: bool) -> str:
+def _ending_in_words(fact: Ending | Forced | GivenUp) -> str:
+    why = f": {one_line(fact.why)}" if fact.why else ""
+    match fact:
+        case Ending():
+            by = f", says {fact.by}" if fact.by else ""
+            ending = "is being cancelled" if fact.state == "cancelled" else "is failing"
+            return f"the run {ending}{by}{why}"
+        case Forced():
+            return f"nothing more is undone, {fact.by} forces the end{why}"
+        case GivenUp():
+            stood = f" ({one_line(fact.stood)})" if fact.stood else ""
+            return f"{fact.path.removesuffix(UNDO)} is NOT undone{stood}: given up by {fact.by}{why}"
+        case _:
+            assert_never(fact)
+
+
+def _order_in_words(fact: Paused | Resumed | Heeded | Redriven | Reopened, full: bool) -> str:
     match fact:
         case Paused():
             return f"the run is paused by {fact.by}" + (f": {one_line(fact.why)}" if fact.why else "")
@@ -136,10 +157,6 @@ def _order_in_words(fact: Paused | Resumed | Heeded | Ending | Redriven | Reopen
             return f"the run goes on, says {fact.by}"
         case Heeded():
             return heeded(fact)
-        case Ending():
-            by = f", says {fact.by}" if fact.by else ""
-            ending = "is being cancelled" if fact.state == "cancelled" else "is failing"
-            return f"the run {ending}{by}" + (f": {one_line(fact.why)}" if fact.why else "")
         case Redriven():
             return f"dead letter {fact.letter} is judged again for {fact.by}" + (
                 ", edited" if fact.edited else ""

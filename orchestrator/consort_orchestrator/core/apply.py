@@ -37,6 +37,8 @@ from consort_shared.entries import (
     Fact,
     Failure,
     Finished,
+    Forced,
+    GivenUp,
     Granted,
     Heeded,
     Held,
@@ -116,7 +118,18 @@ def apply(run: Run, fact: Fact, at: float) -> None:
             set_due(run, fact.path, fact.deadline)
         case EffectBegun() | EffectSettled() | Doubted():
             ledger.apply(run, fact, at)
-        case Submitted() | Paused() | Resumed() | Heeded() | Ending() | Redriven() | Reopened() | Finished():
+        case (
+            Submitted()
+            | Paused()
+            | Resumed()
+            | Heeded()
+            | Ending()
+            | Forced()
+            | GivenUp()
+            | Redriven()
+            | Reopened()
+            | Finished()
+        ):
             course.apply(run, fact, at)
         case _:
             assert_never(fact)
@@ -147,8 +160,8 @@ def _closed(run: Run, fact: Closed) -> None:
 
 
 def _granted(run: Run, fact: Granted) -> None:
-    if run.paused is not None:
-        raise IllegalMove(fact.path, "the run is paused")
+    if run.paused is not None or run.forced is not None:
+        raise IllegalMove(fact.path, "the run is paused, or its end is forced")
     node = task_at(run, fact.path)
     move(run, node, Phase.GRANTED)
     node.attempts = fact.attempt
@@ -163,6 +176,8 @@ def _granted(run: Run, fact: Granted) -> None:
 
 
 def _waiting(run: Run, fact: Waiting) -> None:
+    if run.forced is not None:
+        raise IllegalMove(fact.path, "the end of the run is forced")
     wait_for(run, task_at(run, fact.path), fact.skill)
     if fact.key:
         run.keys[fact.key] = fact.path

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import TypeAlias, assert_never
 
-from consort_orchestrator.core.moves import cut_off, known, move, populate, reopen, set_due, set_stop_due
+from consort_orchestrator.core.moves import (
+    UNDO,
+    call_off_undoing,
+    cut_off,
+    known,
+    move,
+    populate,
+    reopen,
+    set_due,
+    set_stop_due,
+    task_at,
+)
 from consort_orchestrator.core.program import program
 from consort_orchestrator.core.state import (
     RUN_ITSELF,
@@ -18,11 +29,24 @@ from consort_orchestrator.core.state import (
     Role,
     Run,
 )
-from consort_shared.entries import Ending, Finished, Heeded, Paused, Redriven, Reopened, Resumed, Submitted
+from consort_shared.entries import (
+    Ending,
+    Finished,
+    Forced,
+    GivenUp,
+    Heeded,
+    Paused,
+    Redriven,
+    Reopened,
+    Resumed,
+    Submitted,
+)
 from consort_shared.plan.check import MAX_DEPTH
 from consort_shared.plan.scopes import size_and_depth
 
-Course: TypeAlias = Submitted | Paused | Resumed | Heeded | Ending | Redriven | Reopened | Finished
+Course: TypeAlias = (
+    Submitted | Paused | Resumed | Heeded | Ending | Forced | GivenUp | Redriven | Reopened | Finished
+)
 
 _END = {"completed": Phase.DONE, "failed": Phase.FAILED, "cancelled": Phase.CANCELLED}
 _HEEDED = {
@@ -50,6 +74,13 @@ def apply(run: Run, fact: Course, at: float) -> None:
             _heeded(run, fact)
         case Ending():
             _ending(run, fact, at)
+        case Forced():
+            if run.ending is None or run.forced is not None:
+                raise IllegalMove("", "is not ending, or somebody has forced its end before")
+            run.forced = fact
+            call_off_undoing(run, at)
+        case GivenUp():
+            _given_up(run, fact)
         case Redriven():
             if fact.letter in run.redriven:
                 raise IllegalMove("", f"dead letter {fact.letter} was judged again before")
@@ -137,13 +168,25 @@ def _ending(run: Run, fact: Ending, at: float) -> None:
         set_stop_due(run, at)
 
 
+def _given_up(run: Run, fact: GivenUp) -> None:
+    step = fact.path.removesuffix(UNDO)
+    if run.forced is None or run.stopping or run.undoable[-1:] != [step]:
+        raise IllegalMove(fact.path, "is not to be given up, or not yet")
+    node = task_at(run, fact.path)
+    if not node.phase.ended:
+        move(run, node, Phase.CANCELLED)
+    node.why = f"given up: {fact.stood}" if fact.stood else "given up"
+    run.undoable.pop()
+    run.given_up[step] = fact
+
+
 def _finished(run: Run, fact: Finished) -> None:
     root = run.nodes.get(RUN_ITSELF)
     failed = fact.state == "failed" and root is not None
     if run.ending is None:
         run.repairable = failed and root is not None and not root.live
     else:
-        run.repairable = failed and not run.ending.by
+        run.repairable = failed and not run.ending.by and run.forced is None
     run.finished = fact
     run.paused = None
     run.paused_at = 0.0
@@ -163,6 +206,8 @@ def irreparable(run: Run) -> str:
         return "the run was cancelled"
     if ending is not None and ending.by:
         return f"the run was ended: {ending.why}"
+    if run.forced is not None:
+        return f"the end of the run was forced by {run.forced.by}"
     if any(run.nodes[path].attempts for path in run.undone):
         return "the run's completed steps are being undone, or were"
     if finished is not None and not run.repairable:

@@ -82,7 +82,7 @@ def decide(run: Run, messages: Sequence[Said], world: World) -> Decision:
     Raises NeedArtefacts, after which the run must be folded anew.
     """
     going = Advance(run, world)
-    for said in messages:
+    for said in _in_turn(run, messages):
         if not said.letter or _redriven(going, said):
             _judge(going, said)
             going.settle()
@@ -91,6 +91,13 @@ def decide(run: Run, messages: Sequence[Said], world: World) -> Decision:
     if run.waiting:
         going.wake()
     return Decision(tuple(going.facts), going.orders, going.refused)
+
+
+def _in_turn(run: Run, messages: Sequence[Said]) -> Sequence[Said]:
+    """As they were said. Whoever forces the end of a run comes first: the rest may want what cannot be had."""
+    if run.plan is None:
+        return messages
+    return sorted(messages, key=lambda said: not (isinstance(said.message, Cancel) and said.message.force))
 
 
 def _judge(going: Advance, said: Said) -> None:

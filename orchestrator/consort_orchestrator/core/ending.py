@@ -5,6 +5,10 @@ and again each second, until it acknowledges or is taken for silent. Then what w
 completed and can be undone is undone, the last one first, one at a time; one that
 cannot be undone is no reason not to try the next. With nothing in hand and nothing
 to undo the run ends at once.
+
+Somebody may force the end of a run whose steps cannot be undone, or not now. Then
+nothing more is undone, an undoing in hand is called off as any task is, and what is
+not undone is on record, step by step, for whoever has to do it by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from consort_orchestrator.core.ledger import unsettled
 from consort_orchestrator.core.moves import UNDO, node_at
 from consort_orchestrator.core.state import RUN_ITSELF, Node, Phase, Run, in_hand
-from consort_shared.entries import Ending, Finished, Heeded
+from consort_shared.entries import Ending, Finished, Forced, GivenUp, Heeded
 from consort_shared.messages import Hold, Stop
 from consort_shared.plan.wording import listed
 
@@ -23,9 +27,18 @@ if TYPE_CHECKING:
 
 TIMER = "timer"
 """Who ends a run whose time is up."""
+NAMED = 20
+"""Steps that the last words name when they are not undone; each of them has a fact of its own."""
 
 
-def end_run(going: Advance, state: Literal["failed", "cancelled"], why: str, by: str = "") -> None:
+def end_run(
+    going: Advance,
+    state: Literal["failed", "cancelled"],
+    why: str,
+    by: str = "",
+    *,
+    forced: Forced | None = None,
+) -> None:
     """Begin to end the run; it is over at once when nothing is in hand and nothing to be undone."""
     run = going.run
     at_work = in_hand(run)
@@ -37,13 +50,26 @@ def end_run(going: Advance, state: Literal["failed", "cancelled"], why: str, by:
     going.emit(Ending(state=state, why=why, by=by))
     for node in at_work:
         tell_to_stop(going, node)
+    if forced is not None:
+        going.emit(forced)
+    wind_up(going)
+
+
+def force_end(going: Advance, forced: Forced) -> None:
+    """Let a run that is ending undo nothing more; what an agent has in hand of that is called off first."""
+    undoing = in_hand(going.run)
+    going.emit(forced)
+    for node in undoing:
+        tell_to_stop(going, node)
     wind_up(going)
 
 
 def wind_up(going: Advance) -> None:
-    """Undo the next step once nothing is in hand, and finish when none is left."""
+    """Undo the next step once nothing is in hand, or give up all, and finish when none is left."""
     run = going.run
     while run.finished is None and not run.stopping:
+        if run.forced is not None:
+            _give_up(going, run.forced)
         if not run.undoable:
             assert run.ending is not None
             going.emit(Finished(state=run.ending.state, why=_in_words(run)))
@@ -52,6 +78,31 @@ def wind_up(going: Advance) -> None:
         if path in run.nodes:
             return  # under way
         going.grant(node_at(run, path))
+
+
+def _give_up(going: Advance, forced: Forced) -> None:
+    run = going.run
+    for step in reversed(list(run.undoable)):
+        path = f"{step}{UNDO}"
+        going.emit(GivenUp(path=path, by=forced.by, why=forced.why, stood=_stood(run, path)))
+
+
+def _stood(run: Run, path: str) -> str:
+    """How far the undoing of a step is that goes no further, for whoever does it by hand."""
+    node = run.nodes.get(path)
+    if node is None:
+        return "it was not begun"
+    match node.phase:
+        case Phase.WAITING:
+            stood = f"no agent offered {run.waiting[path]}"
+        case Phase.ASKING:
+            stood = "a person was asked"
+        case _:
+            stood = node.why or node.trouble
+    doubtful = [key for where, key in unsettled(run) if where == path]
+    doubt = f"it is not known whether {listed(doubtful)} happened" if doubtful else ""
+    tried = f"attempt {node.attempts} at {node.agent}" if node.agent else ""
+    return "; ".join(filter(None, [tried, stood, doubt]))
 
 
 def overdue(going: Advance) -> None:
@@ -99,7 +150,18 @@ def _in_words(run: Run) -> str:
     parts += [
         f"`{node.undoes}` could not be undone: {node.why}" for node in undoing if node.phase is Phase.FAILED
     ]
+    if run.forced is not None:
+        parts.append(_forced_in_words(run, run.forced))
     return "; ".join([*parts, *_open_effects(run)])
+
+
+def _forced_in_words(run: Run, forced: Forced) -> str:
+    what = (
+        f"not undone: {listed(list(run.given_up), NAMED)}, as"
+        if run.given_up
+        else "nothing was to be undone when"
+    )
+    return f"{what} {forced.by} forced the end" + (f": {forced.why}" if forced.why else "")
 
 
 def _open_effects(run: Run) -> list[str]:

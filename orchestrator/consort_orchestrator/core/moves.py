@@ -154,8 +154,8 @@ def move(run: Run, node: Node, to: Phase) -> None:
 def _ended(run: Run, node: Node, how: Phase) -> None:
     run.due.pop(node.path, None)
     node.noted.clear()
-    if node.undoes:
-        run.undoable.pop()
+    if node.undoes and how is not Phase.CANCELLED:
+        run.undoable.pop()  # of one that was called off it is yet to be said that it is given up
     if node.parent is None:
         return
     parent = run.nodes[node.parent]
@@ -188,6 +188,15 @@ def reopen(run: Run, node: Node, to: Phase) -> None:
                 reopen(run, dependent, Phase.PENDING)
     if parent.phase is Phase.FAILED:
         reopen(run, parent, Phase.OPEN)
+
+
+def call_off_undoing(run: Run, at: float) -> None:
+    """No undoing goes on; of one that an agent has in hand it is waited for what that agent says to the order."""
+    for path in list(run.granted):
+        move(run, run.nodes[path], Phase.STOPPING)
+        run.stopping[path] = None
+        run.due.pop(path, None)
+        set_stop_due(run, at)
 
 
 def cut_off(run: Run, why: str, *, stopping: bool) -> None:

@@ -35,6 +35,8 @@ def portrait(run: Run) -> dict[str, Json]:
         "paused": run.paused.by if run.paused is not None else "",
         "ending": run.ending.state if run.ending is not None else "",
         "undone": run.undone,
+        "forced": run.forced.by if run.forced is not None else "",
+        "given_up": list(run.given_up),
         "redriven": sorted(run.redriven),
         "poisoned": run.poisoned,
     }

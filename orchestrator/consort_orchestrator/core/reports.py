@@ -81,9 +81,15 @@ def _late(going: Advance, said: Said, report: Report) -> None:
         going.refused.append((said, f"there is no task {report.task}"))
         return
     node = run.nodes[path]
-    if run.finished is None and report.task not in run.late and not _said_before(run, node, report):
+    if report.task in run.late or _said_before(run, node, report):
+        return
+    if run.finished is None:
         why = "the step is done already" if node.phase is Phase.DONE else "the attempt is over"
-        going.emit(Refused(what="report", sender=said.sender, task=report.task, why=why))
+    elif node.undoes in run.given_up and isinstance(report.outcome, Done):
+        why = f"the end was forced before it came; but it says that `{node.undoes}` is undone after all"
+    else:
+        return
+    going.emit(Refused(what="report", sender=said.sender, task=report.task, why=why))
 
 
 def _said_before(run: Run, node: Node, report: Report) -> bool:

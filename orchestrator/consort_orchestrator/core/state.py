@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Literal
 
 from consort_orchestrator.core.program import Scope, Spec
-from consort_shared.entries import Ending, Finished, Paused
+from consort_shared.entries import Ending, Finished, Forced, GivenUp, Paused
 from consort_shared.messages import Output, PutAnswer
 from consort_shared.plan.model import Plan
 from consort_shared.values import Json
@@ -251,6 +251,10 @@ class Run:
     """completed tasks that can be undone, and are not yet, in the order in which they were completed"""
     undone: list[str] = field(default_factory=list)
     """paths of the tasks that undo others, as they began"""
+    forced: Forced | None = None
+    """somebody wants it to end without undoing anything more"""
+    given_up: dict[str, GivenUp] = field(default_factory=dict)
+    """by path of a completed step: that it is not undone because of that"""
     finished: Finished | None = None
     repairable: bool = False
     """it failed because its steps did, so they may be tried again"""

@@ -11,10 +11,10 @@ from typing import assert_never
 from consort_orchestrator.core.advance import Advance
 from consort_orchestrator.core.course import irreparable, stops, went_on_without
 from consort_orchestrator.core.effects import resolve
-from consort_orchestrator.core.ending import end_run, hold
+from consort_orchestrator.core.ending import end_run, force_end, hold
 from consort_orchestrator.core.said import Said, Steering
 from consort_orchestrator.core.state import Node, Phase, Role, Run, node_in_hand
-from consort_shared.entries import Heeded, Paused, Reopened, Resumed
+from consort_shared.entries import Forced, Heeded, Paused, Reopened, Resumed
 from consort_shared.messages import Cancel, Heed, Pause, Resolve, Resume, Retry
 from consort_shared.plan.wording import did_you_mean, listed
 
@@ -62,8 +62,15 @@ def _cancel(going: Advance, said: Said, message: Cancel) -> None:
     run, why = going.run, message.why or f"cancelled by {said.sender}"
     if run.finished is not None and run.finished.state == "cancelled" and run.finished.why.startswith(why):
         return  # by just that message
-    if _goes_on(going, said) and run.ending is None:
-        end_run(going, "cancelled", why, said.sender)
+    forced = Forced(by=said.sender, why=message.why) if message.force else None
+    if run.forced is not None and run.forced == forced:
+        return  # likewise
+    if not _goes_on(going, said):
+        return
+    if run.ending is None:
+        end_run(going, "cancelled", why, said.sender, forced=forced)
+    elif forced is not None and run.forced is None:
+        force_end(going, forced)
 
 
 def _pause(going: Advance, said: Said, message: Pause) -> None:

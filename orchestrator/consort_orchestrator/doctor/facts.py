@@ -61,6 +61,8 @@ class OpenRun:
     run: str
     last: float
     """when its newest entry was stored, seconds since 1970"""
+    first: float = 0.0
+    """when the oldest that is there was stored"""
     tasks: tuple[OpenTask, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     paused_by: str = ""

@@ -222,18 +222,20 @@ def standing(recording: Recording) -> OpenRun | None:
     if not recording.entries:
         return None
     run, told = Run(recording.run), Standing()
-    newest = recording.entries[-1].time
+    oldest, newest = recording.entries[0].time, recording.entries[-1].time
+    first = oldest.timestamp() if oldest is not None else 0.0
     last = newest.timestamp() if newest is not None else 0.0
     try:
         for folded in folding(run, recording.entries):
             told.take(folded.entry.facts)
     except CannotFold as exc:
-        return OpenRun(recording.run, last, broken=exc.reason, broken_at=exc.at + 1, why=exc.why)
+        return OpenRun(recording.run, last, first, broken=exc.reason, broken_at=exc.at + 1, why=exc.why)
     if run.finished is not None:
         return None
     return OpenRun(
         recording.run,
         last,
+        first,
         tasks=tuple(_tasks(run)),
         doubts=tuple(Doubt(path, key) for path, keys in told.doubts.items() for key in keys),
         paused_by=told.paused.by if told.paused is not None else "",

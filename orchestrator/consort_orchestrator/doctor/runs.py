@@ -6,10 +6,13 @@ waits for will not come by itself. Pure: facts in, findings out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from consort_bus import subjects
 from consort_bus.attendance import EVERYTHING
+from consort_bus.standing import UNDO
 from consort_orchestrator.cli.wording import counted, span
 from consort_orchestrator.doctor.facts import Facts, OpenRun, OpenTask
 from consort_orchestrator.doctor.findings import Finding, Level
@@ -17,6 +20,8 @@ from consort_orchestrator.doctor.folding import REASONS
 
 LATE = 30.0
 """Seconds after which something that was due should have happened."""
+AGEING = 0.8
+"""The part of the log's age from which on a run under way is told of."""
 SHOWN = 20
 """Runs that are named in one finding."""
 SHORT = 12
@@ -55,6 +60,7 @@ def runs(facts: Facts) -> Iterator[Finding]:
             group.runs.append((run.last, run.run, reason.step))
     for group in groups.values():
         yield _told(facts, group)
+    yield from _ageing(facts)
     yield from _not_seen(facts)
     if not groups:
         what = (
@@ -116,6 +122,8 @@ def _waits(facts: Facts, run: OpenRun, task: OpenTask) -> Reason | None:
 def _for_a_skill(facts: Facts, run: OpenRun, task: OpenTask) -> Reason | None:
     if task.skill not in facts.skills:
         mend = facts.at.agent_for(task.skill, facts.offered.get(task.skill))
+        if task.path.endswith(UNDO):
+            mend += "   # or undo nothing more: " + facts.at.operator(f"cancel {run.run[:SHORT]} --force")
         what = f"waiting for an agent that offers {task.skill}"
         return Reason("skill", task.skill, Level.WARNING, what, mend, task.path)
     if EVERYTHING in facts.pauses:
@@ -182,6 +190,34 @@ def _told(facts: Facts, group: _Together) -> Finding:
         "runs": [{"run": run, "step": where, "last": last} for last, run, where in group.runs[:SHOWN]],
     }
     return Finding("runs", reason.level, what, reason.mend, about)
+
+
+def _ageing(facts: Facts) -> Iterator[Finding]:
+    """Runs whose first entries are soon older than the log keeps: without its beginning none of them goes on."""
+    seen, log = facts.runs, facts.bus.streams.get(subjects.LOG)
+    assert seen is not None
+    if log is None or not log.max_age:
+        return
+    old = [run for run in seen.found if run.first and facts.now - run.first >= AGEING * log.max_age]
+    old.sort(key=lambda run: run.first)
+    if not old:
+        return
+    first, left = old[0], max(log.max_age - (facts.now - old[0].first), 0)
+    short, days = first.run[:SHORT], log.max_age / 86400
+    which = f"run {short} has" if len(old) == 1 else f"{len(old)} runs, first of all {short}, have"
+    what = (
+        f"{which} been under way for {span(facts.now - first.first)}, and the log keeps {days:g} days: "
+        f"in {span(left)} its beginning is lost, and it cannot go on"
+    )
+    mend = facts.at.provisioner(f"bus setup --keep {math.ceil(2 * days)}d")
+    mend += "   # or end it: " + facts.at.operator(f"cancel {short}")
+    about = {
+        "why": "ageing",
+        "count": len(old),
+        "kept": log.max_age,
+        "runs": [{"run": run.run, "first": run.first} for run in old[:SHOWN]],
+    }
+    yield Finding("runs", Level.WARNING, what, mend, about)
 
 
 def _not_seen(facts: Facts) -> Iterator[Finding]:

@@ -4,6 +4,9 @@ A message ends here when it cannot be read, when it does not prove who sent it, 
 it keeps failing, or when it is a task that keeps killing its process. It goes to its
 own stream by its place in the one it came from, so setting it aside twice within the
 server's memory stores it once.
+
+An order that was understood and is refused is set aside too, so that the refusal is
+on record whole, but nobody has to do anything about it: it is settled at once.
 """
 
 from __future__ import annotations
@@ -51,10 +54,10 @@ class DeadLetters:
         self._wire = wire
         self._publisher = publisher
 
-    async def set_aside(self, incoming: Incoming, why: str, kind: str = REFUSED) -> None:
-        """A message of the inbox. Raises BusError."""
+    async def set_aside(self, incoming: Incoming, why: str, kind: str = REFUSED) -> int:
+        """A message of the inbox; the letter that it is. Raises BusError."""
         delivery = incoming.delivery
-        await self._store(
+        return await self._store(
             DeadSubject(subjects.INBOX, incoming.subject.run),
             delivery.data,
             {
@@ -107,7 +110,7 @@ class DeadLetters:
         body = encode(granted)
         await self._store(DeadSubject(subjects.LOG, run), body, headers, f"poison.{run}.{granted.task}")
 
-    async def again(self, letter: Letter, why: str) -> None:
+    async def again(self, letter: Letter, why: str) -> int:
         """A letter that was redriven and refused once more: a letter of its own. Raises BusError."""
         headers = {
             KIND: letter.kind,
@@ -119,7 +122,8 @@ class DeadLetters:
             STEP: letter.step,
             DELIVERIES: str(letter.deliveries + 1),
         }
-        await self._store(DeadSubject(letter.stream, letter.run), letter.body, headers, f"again.{letter.id}")
+        where = DeadSubject(letter.stream, letter.run)
+        return await self._store(where, letter.body, headers, f"again.{letter.id}")
 
     async def letter(self, number: int) -> Letter | None:
         """The letter with this sequence, None if there is none. Raises BusError."""
@@ -142,13 +146,14 @@ class DeadLetters:
         except WrongLastSequence:
             return
 
-    async def _store(self, where: DeadSubject, data: bytes, headers: dict[str, str], message_id: str) -> None:
+    async def _store(self, where: DeadSubject, data: bytes, headers: dict[str, str], message_id: str) -> int:
         headers[REASON] = " ".join(headers[REASON].split())[:_LONGEST_REASON]
         headers[ORIGINAL] = headers[ORIGINAL][:INLINE_LIMIT]
         headers["Nats-Msg-Id"] = message_id
         if where.run is not None:
             headers[TRACE] = traceparent(where.run)
-        await self._publisher.publish(
+        letter = await self._publisher.publish(
             str(where), data, {name: text for name, text in headers.items() if text}
         )
         failpoint("letter-stored")
+        return letter

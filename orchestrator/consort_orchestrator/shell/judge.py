@@ -30,6 +30,7 @@ from consort_orchestrator.core import (
     decide,
 )
 from consort_orchestrator.core.decide import Forged
+from consort_orchestrator.core.said import Steering
 from consort_orchestrator.core.state import in_hand
 from consort_orchestrator.shell.addressing import addressed
 from consort_orchestrator.shell.admission import Admission
@@ -56,6 +57,16 @@ _PAUSE = 0.02
 log = logging.getLogger("consort.orchestrator")
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A message to set aside. To an order that was understood the refusal is the answer: it is settled with it."""
+
+    incoming: Incoming
+    why: str
+    kind: str = REFUSED
+    answered: bool = False
+
+
 @dataclass(slots=True)
 class _Opened:
     """A batch, read: what was said, by which message, and what is to be set aside."""
@@ -63,8 +74,7 @@ class _Opened:
     said: list[Said] = field(default_factory=list)
     by_said: dict[int, Incoming] = field(default_factory=dict)
     causes: list[Cause] = field(default_factory=list)
-    refused: list[tuple[Incoming, str, str]] = field(default_factory=list)
-    """messages to set aside, with the reason and the kind of reason"""
+    refused: list[_Refused] = field(default_factory=list)
     letters: dict[int, Letter] = field(default_factory=dict)
     """by what was said: the dead letter that it came from"""
     put_off: list[Incoming] = field(default_factory=list)
@@ -92,6 +102,7 @@ class Judge:
         sampled: Callable[[Run], bool],
     ) -> None:
         self._writer = writer
+        self._speaks_as = f"orchestrator.{writer}"
         self._history = history
         self._effects = effects
         self._registry = registry
@@ -151,7 +162,8 @@ class Judge:
             await self._history.require_tail(case.id, case.tail)
         for said, why in decision.refused:
             if id(said) in opened.by_said and id(said) not in opened.turned_away:
-                opened.refused.append((opened.by_said[id(said)], why, REFUSED))
+                answered = isinstance(said.message, Steering)
+                opened.refused.append(_Refused(opened.by_said[id(said)], why, answered=answered))
         failpoint("entry-decided")
         direct = (
             await self._append(case, run, decision, tuple(opened.causes), now) if decision.facts else False
@@ -169,6 +181,7 @@ class Judge:
         found = _Opened([Said("log", foreign) for foreign in case.foreign])
         for incoming in batch:
             opened, letter = await open_message(incoming, run, self._seal, self._artefacts), None
+            ordered = opened.redrive is not None
             if opened.redrive is not None:
                 opened, letter = await self._redriving.reopened(*opened.redrive, run)
             first = opened.said
@@ -180,7 +193,7 @@ class Judge:
                     found.put_off.append(incoming)
                     continue
             if opened.refusal:
-                found.refused.append((incoming, opened.refusal, opened.kind))
+                found.refused.append(_Refused(incoming, opened.refusal, opened.kind, ordered))
             if opened.said is not None:
                 found.said.append(opened.said)
                 if letter is not None:
@@ -260,9 +273,12 @@ class Judge:
                 await self._dead.settle(fact.letter, "redriven", fact.by, now)
 
     async def _set_aside(self, run: Run, opened: _Opened, decision: Decision) -> None:
-        for incoming, why, kind in opened.refused:
-            log.warning("run %s: %s: %s", run.id, incoming.subject, why)
-            await self._dead.set_aside(incoming, why, kind)
+        for one in opened.refused:
+            level = logging.INFO if one.answered else logging.WARNING
+            log.log(level, "run %s: %s: %s", run.id, one.incoming.subject, one.why)
+            letter_id = await self._dead.set_aside(one.incoming, one.why, one.kind)
+            if one.answered:
+                await self._dead.settle(letter_id, REFUSED, self._speaks_as, self._now())
         refused = {id(said): why for said, why in decision.refused}
         for key, letter in opened.letters.items():
             why = refused.get(key, "")
@@ -272,7 +288,9 @@ class Judge:
             if why and any(
                 isinstance(fact, Redriven) and fact.letter == letter.id for fact in decision.facts
             ):
-                await self._dead.again(letter, why)
+                letter_id = await self._dead.again(letter, why)
+                if isinstance(said.message, Steering) and letter.kind != POISON:
+                    await self._dead.settle(letter_id, REFUSED, self._speaks_as, self._now())
 
     def _new(self, case: Case) -> Run:
         case.traced = None if self._follow_for_trace is None else self._follow_for_trace(case.id)
