@@ -34,7 +34,7 @@ from consort_shared.telemetry.holding import Held, holding
 from consort_shared.telemetry.records import MOMENT, Attribute, Kind, Link, SpanRecord
 from consort_shared.telemetry.redacting import excerpt
 from consort_shared.telemetry.span_ids import attempt_span_id, entry_span_id, parse_traceparent
-from consort_shared.telemetry.spans import ready_made
+from consort_shared.telemetry.spans import Ready
 from consort_shared.telemetry.tracing import Tracing
 from consort_shared.values import Json
 
@@ -149,9 +149,7 @@ class TaskSpans:
         if how:
             records.append(self._settle(how, now))
         tracing = self._of.tracing
-        tracing.emit(
-            [*self._held.release(), *(ready_made(one, lambda _: tracing.resource) for one in records)]
-        )
+        tracing.emit([*self._held.release(), *(Ready(one, tracing.resource) for one in records)])
 
     # --- records
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -18,12 +19,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from consort_shared.errors import InvalidInput
 from consort_shared.ids import new_run_id, traceparent
 from consort_shared.telemetry import files
+from consort_shared.telemetry.encoding import encoded
 from consort_shared.telemetry.exporters import Told
 from consort_shared.telemetry.files import FileExporter, kept_spans
 from consort_shared.telemetry.records import Link, SpanRecord, records_of
 from consort_shared.telemetry.redacting import HIDDEN, MOST, excerpt, redacted
 from consort_shared.telemetry.span_ids import Caller, parse_traceparent, span_id
-from consort_shared.telemetry.spans import ready_made
+from consort_shared.telemetry.spans import Ready, whole
 from consort_shared.telemetry.tracing import open_tracing
 
 RESOURCE = Resource({"service.name": "one", "service.instance.id": "i", "host.name": "h"})
@@ -38,11 +40,12 @@ def record(run: str, span: str = "1" * 16, **more: object) -> SpanRecord:
         "instance": "i",
         "host": "h",
     }
-    return SpanRecord(run, span, "2" * 16, "work", "client", 1_000, 5_000, **{**told, **more})  # type: ignore[arg-type]
+    first = {"parent": "2" * 16, "name": "work", "kind": "client", "start": 1_000, "end": 5_000}
+    return SpanRecord(run, span, **{**first, **told, **more})  # type: ignore[arg-type]
 
 
 def made(*records: SpanRecord) -> list[ReadableSpan]:
-    return [ready_made(one, lambda _: RESOURCE) for one in records]
+    return [Ready(one, RESOURCE) for one in records]
 
 
 @given(st.text(max_size=80))
@@ -97,6 +100,14 @@ def test_what_is_kept_is_read_back_the_same(tmp_path: Path) -> None:
         file.write('{"resourceSpans": [{"traceId": "' + run)  # its process died while it wrote
     assert kept_spans(tmp_path / "traces", run) == kept
     assert kept_spans(tmp_path / "traces", other) == [record(other)]
+
+
+def test_both_encoders_come_to_the_same_request() -> None:
+    run = new_run_id()
+    records = [record(run), record(run, "3" * 16, parent="", error=None, links=(), kind="producer")]
+    assert encoded(made(*records)) == encode_spans(whole(made(*records)))
+    together = encoded([*made(records[0]), *whole(made(records[1]))])
+    assert len(together.resource_spans) == 2
 
 
 def test_files_start_over_and_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from consort_orchestrator.tracing.following import Traced
 from consort_shared.entries import Entry
 from consort_shared.telemetry.records import SpanRecord
 from consort_shared.telemetry.span_ids import parse_traceparent
-from consort_shared.telemetry.spans import ready_made
+from consort_shared.telemetry.spans import Ready
 from consort_shared.telemetry.tracing import Tracing
 
 REMEMBERED = 8192
@@ -49,7 +49,7 @@ class Emitting:
 
     def export(self, records: Iterable[SpanRecord]) -> None:
         """Hand spans to the exporter's queue."""
-        self._tracing.emit([ready_made(record, self._resource) for record in records])
+        self._tracing.emit([Ready(record, self._resource(record.instance)) for record in records])
 
     def _took(self, entry: Entry, spans: list[SpanRecord]) -> None:
         if entry.writer != self._writer or entry.n <= self._exported.get(entry.run, 0):
@@ -60,10 +60,10 @@ class Emitting:
             self._exported.popitem(last=False)
         self.export(spans)
 
-    def _resource(self, record: SpanRecord) -> Resource:
-        found = self._resources.get(record.instance)
+    def _resource(self, instance: str) -> Resource:
+        found = self._resources.get(instance)
         if found is None:
             if len(self._resources) > 256:
                 self._resources.clear()
-            found = self._resources[record.instance] = self._tracing.resource_of(record.instance)
+            found = self._resources[instance] = self._tracing.resource_of(instance)
         return found

@@ -25,10 +25,10 @@ def otlp_exporter(protocol: str) -> SpanExporter:
     for name in _REPEATING:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if protocol == GRPC:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+        from consort_shared.telemetry.over_grpc import GrpcExporter
 
         return GrpcExporter()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+    from consort_shared.telemetry.over_http import HttpExporter
 
     return HttpExporter()
 
@@ -67,7 +67,7 @@ def _where(exporter: object) -> str:
 
 def _hint(exporter: object) -> str:
     """What may be wrong, for the mistakes that are made most."""
-    where, over_http = _where(exporter), ".http." in type(exporter).__module__
+    where, over_http = _where(exporter), type(exporter).__module__.endswith("over_http")
     if over_http and f":{GRPC_PORT}" in where:
         return f": port {GRPC_PORT} speaks gRPC as a rule; set {PROTOCOLS[1]}={GRPC}, or use port {HTTP_PORT}"
     if not over_http and f":{HTTP_PORT}" in where:

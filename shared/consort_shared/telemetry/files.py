@@ -39,8 +39,10 @@ class FileExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         from opentelemetry.exporter.otlp.json.common.trace_encoder import encode_spans
 
+        from consort_shared.telemetry.spans import whole
+
         by_trace: dict[int, list[ReadableSpan]] = defaultdict(list)
-        for span in spans:
+        for span in whole(spans):
             context = span.get_span_context()
             if context is not None:
                 by_trace[context.trace_id].append(span)
