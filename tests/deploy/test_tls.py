@@ -1,0 +1,148 @@
+"""Encryption between processes and the bus, with certificates made here: it works, and each failure is one sentence.
+
+J10: processes on several machines reach the bus encrypted, or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from deploy_kit import Certificates, Processes, free_ports, processes, start_server
+
+from consort_bus import topology
+from consort_bus.connection import open_bus
+from consort_bus.credentials import Credentials
+from consort_bus.elsewhere import server_lines
+from consort_bus.errors import BusError, BusUnreachable, KeysUnusable, ServerUntrusted
+from consort_bus.keys import Authority
+
+
+@dataclass
+class Site:
+    """An installation of a test's own, whose server listens on a fixed port of 127.0.0.1."""
+
+    folder: Path
+    port: int
+    there: Processes
+    certificates: Certificates
+
+    def credentials(self) -> Credentials:
+        return Authority.load_or_create(self.folder / "keys").issue("provisioner", "setup")
+
+    def serve(self, *, certificate: Path | None) -> None:
+        lines = server_lines(Authority.load_or_create(self.folder / "keys"), tls=certificate)
+        config = self.folder / "server.conf"
+        store = self.folder / "data"
+        config.write_text(
+            f'server_name: one\nhost: "127.0.0.1"\nport: {self.port}\njetstream {{ store_dir: "{store}" }}\n{lines}'
+        )
+        start_server(self.there, "server", config, self.port)
+
+    def url(self, scheme: str, host: str = "127.0.0.1") -> str:
+        return f"{scheme}://{host}:{self.port}"
+
+    async def connect(self, url: str, *, patience: float = 0.0) -> None:
+        async with open_bus(url, self.credentials(), patience=patience) as bus:
+            await topology.ensure(bus)
+
+    async def refusal(self, url: str) -> BusError:
+        """What is said when a connection fails; patience must not be spent on what no waiting mends."""
+        async with asyncio.timeout(5):
+            with pytest.raises(BusError) as refused:
+                await self.connect(url, patience=60)
+        assert "\n" not in str(refused.value)
+        return refused.value
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.delenv("CONSORT_TLS_CA", raising=False)
+    with processes(tmp_path) as there:
+        yield Site(tmp_path, free_ports(1)[0], there, Certificates(tmp_path))
+
+
+@pytest.mark.slow
+async def test_the_bus_is_reached_encrypted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a connection that was lost is encrypted again when it comes back."""
+    site.serve(certificate=site.certificates.server(site.folder / "tls"))
+    monkeypatch.setenv("CONSORT_TLS_CA", str(site.certificates.authority))
+    await site.connect(site.url("nats"))
+    async with open_bus(site.url("tls"), site.credentials()) as bus:
+        writer = bus.nc._transport._io_writer  # type: ignore[union-attr]
+        assert writer.get_extra_info("cipher") is not None
+        back = asyncio.Event()
+
+        async def came_back() -> None:
+            back.set()
+
+        bus.on_reconnect(came_back)
+        site.there.end("server")
+        site.serve(certificate=site.folder / "tls")
+        async with asyncio.timeout(10):
+            await back.wait()
+        assert bus.nc._transport._io_writer.get_extra_info("cipher") is not None  # type: ignore[union-attr]
+        await bus.barrier()
+
+
+async def test_a_server_that_cannot_prove_itself_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.serve(certificate=site.certificates.server(site.folder / "tls", names="DNS:hub,IP:127.0.0.1"))
+    for scheme in (
+        "tls",
+        "nats",
+    ):  # without tls:// too, a server that wants it is spoken to encrypted, or not at all
+        refused = await site.refusal(site.url(scheme))
+        assert isinstance(refused, ServerUntrusted)
+        assert refused.exit_code == 3
+        assert "is from an authority unknown here; name the CA that made it with CONSORT_TLS_CA" in str(
+            refused
+        )
+
+    other = Certificates(site.folder, "other")
+    monkeypatch.setenv("CONSORT_TLS_CA", str(other.authority))
+    refused = await site.refusal(site.url("tls"))
+    assert f"is from an authority that {other.authority} does not hold" in str(refused)
+
+    monkeypatch.setenv("CONSORT_TLS_CA", str(site.certificates.authority))
+    refused = await site.refusal(site.url("tls", "localhost"))
+    assert "is for another host; use the name that stands in it" in str(refused)
+
+
+async def test_an_expired_certificate_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.serve(certificate=site.certificates.server(site.folder / "tls", days=-1))
+    monkeypatch.setenv("CONSORT_TLS_CA", str(site.certificates.authority))
+    refused = await site.refusal(site.url("tls"))
+    assert "the server's certificate has expired; give the server a new one and reload it" in str(refused)
+
+
+async def test_nothing_is_said_in_the_clear_where_encryption_was_demanded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody in between who says "no TLS here" gets neither credentials nor a connection."""
+    site.serve(certificate=None)
+    refused = await site.refusal(site.url("tls"))
+    assert isinstance(refused, ServerUntrusted)
+    assert "the address asks for TLS and the server offers none; give the server a `tls` block" in str(
+        refused
+    )
+    monkeypatch.setenv("CONSORT_TLS_CA", str(site.certificates.authority))
+    await site.connect(site.url("nats"))
+
+
+async def test_an_authority_that_is_none_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, why in (
+        (None, "cannot be read: No such file"),
+        ("nothing", "holds no certificate; CONSORT_TLS_CA names"),
+    ):
+        path = site.folder / "trusted.pem"
+        monkeypatch.setenv("CONSORT_TLS_CA", str(path))
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(KeysUnusable, match=why):
+            await site.connect(site.url("tls"))
+    monkeypatch.delenv("CONSORT_TLS_CA")
+    with pytest.raises(BusUnreachable, match="nothing listens there"):
+        await site.connect(site.url("tls"))
