@@ -184,6 +184,8 @@ def check_command(words: Sequence[str]) -> None:
     context = click.Context(command, info_name=program)
     while isinstance(command, click.Group):
         _, rest, _ = command.make_parser(context).parse_args(list(rest))
+        if not rest and command.invoke_without_command:
+            return
         found = command.get_command(context, rest[0]) if rest else None
         assert found is not None, f"there is no command {' '.join(words)}"
         context, command, rest = (
