@@ -183,7 +183,7 @@ def test_the_backlog_that_scales_an_agent_is_that_of_its_consumer() -> None:
 
 
 def test_the_bus_is_found_where_its_chart_puts_it() -> None:
-    """The chart's values name the secret with the servers' lines, and the services are named as the processes expect."""
+    """The chart's values name the secret with the servers' lines, and services are named as processes expect."""
     values = yaml.safe_load((FOLDER / "nats-values.yaml").read_text())
     name, namespace = values["fullnameOverride"], KUSTOMIZATION["namespace"]
     assert environment()["CONSORT_SERVER"] == f"nats://{name}.{namespace}.svc.cluster.local:4222"
