@@ -10,6 +10,7 @@ Must not know what is sent.
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Sequence
@@ -24,6 +25,16 @@ _EXPIRED, _NOT_YET = 10, 9
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 26})
 """Results of OpenSSL's check of a chain: no, or no known, authority at its end."""
 _OTHER_HOST = frozenset({62, 64})
+
+
+class _NoNoise(logging.Filter):
+    """asyncio warns each time when a server closes an encrypted connection, which is told here anyway."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("returning true from eof_received()")
+
+
+_no_noise = _NoNoise()
 
 
 class NotEncrypted(OSError):
@@ -55,6 +66,7 @@ def trust(servers: Sequence[str]) -> ssl.SSLContext | None:
     except OSError as exc:
         raise KeysUnusable(str(authority), f"cannot be read: {exc.strerror}; {CA_VARIABLE} names it") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    logging.getLogger("asyncio").addFilter(_no_noise)
     return context
 
 

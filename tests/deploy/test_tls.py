@@ -6,12 +6,14 @@ J10: processes on several machines reach the bus encrypted, or not at all.
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from deploy_kit import Certificates, Processes, free_ports, processes, start_server
+from deploy_kit import COMPOSE, Certificates, Processes, free_ports, processes, start_server
 
 from consort_bus import topology
 from consort_bus.connection import open_bus
@@ -146,3 +148,46 @@ async def test_an_authority_that_is_none_is_told(site: Site, monkeypatch: pytest
     monkeypatch.delenv("CONSORT_TLS_CA")
     with pytest.raises(BusUnreachable, match="nothing listens there"):
         await site.connect(site.url("tls"))
+
+
+@pytest.mark.slow
+async def test_nodes_of_a_cluster_know_each_other_encrypted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the lines of `server-config --cluster --tls` and the node file that ships; a stranger is no node."""
+    names, ports = ("host-a", "host-b", "host-c"), free_ports(9)
+    own = {name: (ports.pop(), ports.pop(), ports.pop()) for name in names}
+    lines = server_lines(
+        Authority.load_or_create(site.folder / "keys"), names, site.certificates.server(site.folder / "tls")
+    )
+    for name in names:
+        lines = lines.replace(f"@{name}:6222", f"@127.0.0.1:{own[name][1]}")
+    for name, (client, route, monitor) in own.items():
+        folder = site.folder / name
+        folder.mkdir()
+        (folder / "consort.conf").write_text(lines.replace("port: 6222", f"port: {route}"))
+        shipped = (COMPOSE / "node.conf").read_text().replace("port: 4222", f"port: {client}")
+        (folder / "node.conf").write_text(shipped.replace("localhost:8222", f"127.0.0.1:{monitor}"))
+        start_server(
+            site.there, name, folder / "node.conf", client, {"NODE": name, "DATA": str(folder / "data")}
+        )
+    monkeypatch.setenv("CONSORT_TLS_CA", str(site.certificates.authority))
+    urls = ",".join(f"tls://127.0.0.1:{client}" for client, _, _ in own.values())
+    async with open_bus(urls, site.credentials(), patience=10) as bus:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await topology.ensure(bus, 3)
+                    break
+                except BusError:  # the nodes have yet to elect who leads them
+                    await asyncio.sleep(0.1)
+        assert bus.nc.connected_url is not None
+        assert bus.nc.connected_url.scheme == "tls"
+        assert all(server.uri.scheme == "tls" for server in bus.nc._server_pool)
+    trusting = ssl.create_default_context(cafile=str(site.certificates.authority))
+    with (
+        socket.create_connection(("127.0.0.1", own["host-a"][1])) as plain,
+        pytest.raises(ssl.SSLError),
+        trusting.wrap_socket(plain, server_hostname="127.0.0.1") as stranger,
+    ):
+        stranger.recv(1)  # a certificate is asked for in the handshake, and missed after it
