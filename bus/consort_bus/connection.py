@@ -284,7 +284,7 @@ async def open_bus(
     `url` may list several servers of one cluster, separated by commas. `connect_timeout` seconds
     are given to each server; `patience` is how many seconds to go on trying when none of them
     answers. `tls://` demands encryption, see `consort_bus.tls`. Raises BusUnreachable,
-    CredentialsRefused, BusUnsuitable, KeysUnusable.
+    CredentialsRefused, BusUnsuitable.
     """
     bus = Bus(credentials.identity, credentials.mac_key, url)
     options = _options(bus, credentials, client_name or str(credentials.identity), connect_timeout)
@@ -305,14 +305,13 @@ def _options(bus: Bus, credentials: Credentials, client_name: str, connect_timeo
     def sign(nonce: str) -> bytes:
         return base64.b64encode(credentials.sign(nonce.encode()))
 
-    servers = [server.strip() for server in bus.url.split(",")]
     return {
-        "servers": servers,
+        "servers": [server.strip() for server in bus.url.split(",")],
         "name": client_name,
         "inbox_prefix": credentials.identity.inbox_prefix,
         "user_jwt_cb": lambda: bytearray(credentials.jwt.encode()),
         "signature_cb": sign,
-        "tls": trust(servers),
+        "tls": trust(bus.url),
         "connect_timeout": connect_timeout,
         "ping_interval": PING_SECONDS,
         "max_outstanding_pings": PINGS_UNANSWERED,

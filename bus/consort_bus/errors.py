@@ -42,6 +42,7 @@ class BusUnreachable(BusError):
         super().__init__(f"no bus at {address}: {why}; {advice}")
         self.address = address
         self.why = why
+        self.advice = advice
 
 
 class ServerUntrusted(BusUnreachable):

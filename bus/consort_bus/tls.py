@@ -13,9 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from collections.abc import Sequence
 
-from consort_bus.errors import BusUnreachable, KeysUnusable, ServerUntrusted
+from consort_bus.errors import BusUnreachable, ServerUntrusted
 
 __all__ = ["CA_VARIABLE", "NotEncrypted", "demands_tls", "trust", "why_untrusted"]
 
@@ -49,22 +48,22 @@ def demands_tls(server: str) -> bool:
     return server.strip().startswith(_SCHEME)
 
 
-def trust(servers: Sequence[str]) -> ssl.SSLContext | None:
+def trust(url: str) -> ssl.SSLContext | None:
     """Which servers count as those they say they are; None where nothing was said about encryption.
 
-    Then a server that wants it is judged by what the system trusts. Raises KeysUnusable.
+    Then a server that wants it is judged by what the system trusts. Raises ServerUntrusted.
     """
     authority = os.environ.get(CA_VARIABLE) or None
-    if authority is None and not any(demands_tls(server) for server in servers):
+    if authority is None and not any(demands_tls(server) for server in url.split(",")):
         return None
     try:
         context = ssl.create_default_context(cafile=authority)
     except ssl.SSLError as exc:
-        raise KeysUnusable(
-            str(authority), f"holds no certificate; {CA_VARIABLE} names the CA's certificate in PEM form"
-        ) from exc
+        why = f"{authority} holds no certificate"
+        raise ServerUntrusted(url, why, f"{CA_VARIABLE} names the CA's, in PEM form") from exc
     except OSError as exc:
-        raise KeysUnusable(str(authority), f"cannot be read: {exc.strerror}; {CA_VARIABLE} names it") from exc
+        why = f"{authority} cannot be read: {exc.strerror}"
+        raise ServerUntrusted(url, why, f"{CA_VARIABLE} names the file of the CA's certificate") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     logging.getLogger("asyncio").addFilter(_no_noise)
     return context

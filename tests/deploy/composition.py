@@ -1,15 +1,18 @@
-"""Reads compose files as `docker compose` does, as far as ours need it: variables, merged keys, short forms."""
+"""Reads the Dockerfile, and compose files as `docker compose` does: variables, merged keys, short forms."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from deploy_kit import COMPOSE
 
 _variable = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<bare>\w+)|\{(?P<name>\w+)(?:(?P<how>:?[-?+])(?P<then>[^}]*))?\})"
@@ -107,3 +110,21 @@ def services(path: Path, given: Mapping[str, str] | None = None) -> dict[str, Se
 def seconds(text: str) -> float:
     number, unit = re.fullmatch(r"(\d+)(s|m|h)", text).groups()  # type: ignore[union-attr]
     return int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def instructions() -> dict[str, list[str]]:
+    """What the Dockerfile says, by instruction, lines that go on joined."""
+    text = re.sub(r"^#.*\n", "", (COMPOSE / "Dockerfile").read_text(), flags=re.MULTILINE).replace(
+        "\\\n", " "
+    )
+    found: dict[str, list[str]] = {}
+    for line in filter(str.strip, text.splitlines()):
+        word, _, rest = line.partition(" ")
+        found.setdefault(word, []).append(" ".join(rest.split()))
+    return found
+
+
+def health_command() -> list[str]:
+    """The image's, for this machine's Python."""
+    command: list[str] = json.loads(instructions()["HEALTHCHECK"][0].partition("CMD ")[2])
+    return [sys.executable, *command[1:]]

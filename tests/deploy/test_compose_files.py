@@ -19,7 +19,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from composition import Service, Unset, interpolated, load, seconds, services
+from composition import Service, Unset, health_command, instructions, interpolated, load, seconds, services
 from deploy_kit import COMPOSE, ROOT, check_command, clean_environment
 
 from consort_agents.process import main as agents_main
@@ -201,18 +201,6 @@ def target(service: str, source: str) -> str:
     return found
 
 
-def instructions() -> dict[str, list[str]]:
-    """What the Dockerfile says, by instruction, lines that go on joined."""
-    text = re.sub(r"^#.*\n", "", (COMPOSE / "Dockerfile").read_text(), flags=re.MULTILINE).replace(
-        "\\\n", " "
-    )
-    found: dict[str, list[str]] = {}
-    for line in filter(str.strip, text.splitlines()):
-        word, _, rest = line.partition(" ")
-        found.setdefault(word, []).append(" ".join(rest.split()))
-    return found
-
-
 def test_the_image_is_small_and_runs_as_nobody_special() -> None:
     said = instructions()
     assert len(said["FROM"]) == 2
@@ -278,11 +266,6 @@ def answering() -> Iterator[tuple[int, list[int]]]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def health_command() -> list[str]:
-    command: list[str] = json.loads(instructions()["HEALTHCHECK"][0].partition("CMD ")[2])
-    return [sys.executable, *command[1:]]
 
 
 @pytest.mark.slow

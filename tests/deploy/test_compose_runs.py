@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from composition import Service, seconds, services
+from composition import Service, health_command, seconds, services
 from deploy_kit import COMPOSE, Processes, clean_environment, free_ports, processes, start_server, until
 
+from consort_agents.process import main as agents_main
 from consort_bus.keys import Authority
 from consort_bus.subjects import LOG, agent_consumer_name
 
@@ -36,6 +37,8 @@ class Machine:
     there: Processes
     services: dict[str, Service]
     ports: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    told: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The environments of the processes that go on."""
 
     def volume(self, source: str) -> Path:
         if source.startswith("."):
@@ -79,13 +82,9 @@ class Machine:
 
     def start(self, name: str) -> None:
         service = self.services[name]
-        for number in range(service.raw.get("deploy", {}).get("replicas", 1)):
-            self.there.start(
-                f"{name}-{number + 1}",
-                self.command(service),
-                env=self.environment(service),
-                cwd=self.work(service),
-            )
+        for number in range(1, service.raw.get("deploy", {}).get("replicas", 1) + 1):
+            told = self.told[f"{name}-{number}"] = self.environment(service)
+            self.there.start(f"{name}-{number}", self.command(service), env=told, cwd=self.work(service))
 
     def work(self, service: Service) -> Path:
         """The folder that stands for /work of the image, with what is mounted in it."""
@@ -149,6 +148,7 @@ def test_the_whole_system_runs_as_the_file_says(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "completed" in done.stdout + done.stderr
 
+        _say_that_they_are_ready(machine)
         _orchestrators_share(machine)
         _backlog_can_be_read(machine)
         for name, process in there.running.items():
@@ -172,13 +172,22 @@ def _make_keys(machine: Machine) -> None:
     for mount in own.mounts:
         if mount.target.startswith("/creds/"):
             (machine.folder / mount.target[1:]).symlink_to(machine.volume(mount.source))
-    for _ in range(2):  # as often as `docker compose up` is said
-        made = machine.run("keys")
-        assert made.returncode == 0, made.stderr
+    made = machine.run("keys")
+    assert made.returncode == 0, made.stderr
     for mount in own.mounts:
         if mount.target.startswith("/creds/"):
             [file] = machine.volume(mount.source).iterdir()
             assert file.stat().st_mode & 0o777 == 0o400
+
+
+def _say_that_they_are_ready(machine: Machine) -> None:
+    """By the image's own health check; a version whose processes do not answer it is not asked."""
+    if not any(option.name == "health_port" for option in agents_main.params):
+        return
+    assert len(machine.told) == len(AGENTS) + 2
+    for name, environment in machine.told.items():
+        asked = subprocess.run(health_command(), env=environment, capture_output=True, text=True, check=False)
+        assert asked.returncode == 0, f"{name}: {asked.stderr}"
 
 
 def _orchestrators_share(machine: Machine) -> None:

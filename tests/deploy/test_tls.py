@@ -19,8 +19,10 @@ from consort_bus import topology
 from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.elsewhere import server_lines
-from consort_bus.errors import BusError, BusUnreachable, KeysUnusable, ServerUntrusted
+from consort_bus.errors import BusError, BusUnreachable, ServerUntrusted
 from consort_bus.keys import Authority
+from consort_orchestrator.doctor.examining import Patient, examine
+from consort_orchestrator.doctor.gathering import Bounds
 
 
 @dataclass
@@ -135,19 +137,24 @@ async def test_nothing_is_said_in_the_clear_where_encryption_was_demanded(
 
 
 async def test_an_authority_that_is_none_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    for text, why in (
-        (None, "cannot be read: No such file"),
-        ("nothing", "holds no certificate; CONSORT_TLS_CA names"),
-    ):
-        path = site.folder / "trusted.pem"
-        monkeypatch.setenv("CONSORT_TLS_CA", str(path))
-        if text is not None:
-            path.write_text(text)
-        with pytest.raises(KeysUnusable, match=why):
-            await site.connect(site.url("tls"))
+    path = site.folder / "trusted.pem"
+    monkeypatch.setenv("CONSORT_TLS_CA", str(path))
+    assert f"{path} cannot be read: No such file or directory" in str(await site.refusal(site.url("tls")))
+    path.write_text("nothing")
+    assert f"{path} holds no certificate" in str(await site.refusal(site.url("tls")))
     monkeypatch.delenv("CONSORT_TLS_CA")
     with pytest.raises(BusUnreachable, match="nothing listens there"):
         await site.connect(site.url("tls"))
+
+
+async def test_the_doctor_says_how_a_server_comes_to_be_trusted(site: Site) -> None:
+    site.serve(certificate=site.certificates.server(site.folder / "tls"))
+    creds = site.folder / "operator.creds"
+    Authority.load(site.folder / "keys").issue("operator", "me").save(creds)
+    report = await examine(Patient(site.url("tls"), creds, site.folder), Bounds())
+    [finding] = report.findings
+    assert finding.check == "connection"
+    assert finding.mend == "name the CA that made it with CONSORT_TLS_CA"
 
 
 @pytest.mark.slow
