@@ -3,7 +3,7 @@
 `tls://` in an address demands it: a server that offers none is left before anything is said to
 it, so nobody in between can talk a client out of encryption. Which certificates count is the
 system's choice, or that of the authority in the file that CONSORT_TLS_CA names. Who a client is
-lies in its credentials, so it needs no certificate.
+lies in its credentials, so it needs no certificate, unless the server insists on one.
 
 Must not know what is sent.
 """
@@ -19,6 +19,7 @@ from consort_bus.errors import BusUnreachable, ServerUntrusted
 __all__ = ["CA_VARIABLE", "NotEncrypted", "demands_tls", "trust", "why_untrusted"]
 
 CA_VARIABLE = "CONSORT_TLS_CA"
+CERTIFICATE_VARIABLE, KEY_VARIABLE = "CONSORT_TLS_CERT", "CONSORT_TLS_KEY"
 _SCHEME = "tls://"
 _EXPIRED, _NOT_YET = 10, 9
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 26})
@@ -53,20 +54,30 @@ def trust(url: str) -> ssl.SSLContext | None:
 
     Then a server that wants it is judged by what the system trusts. Raises ServerUntrusted.
     """
-    authority = os.environ.get(CA_VARIABLE) or None
-    if authority is None and not any(demands_tls(server) for server in url.split(",")):
+    authority, own = os.environ.get(CA_VARIABLE) or None, os.environ.get(CERTIFICATE_VARIABLE) or None
+    if authority is None and own is None and not any(demands_tls(server) for server in url.split(",")):
         return None
     try:
         context = ssl.create_default_context(cafile=authority)
-    except ssl.SSLError as exc:
-        why = f"{authority} holds no certificate"
-        raise ServerUntrusted(url, why, f"{CA_VARIABLE} names the CA's, in PEM form") from exc
     except OSError as exc:
-        why = f"{authority} cannot be read: {exc.strerror}"
-        raise ServerUntrusted(url, why, f"{CA_VARIABLE} names the file of the CA's certificate") from exc
+        raise _unusable(url, str(authority), CA_VARIABLE, exc) from exc
+    if own is not None:
+        try:
+            context.load_cert_chain(own, os.environ.get(KEY_VARIABLE) or None)
+        except OSError as exc:
+            raise _unusable(url, own, f"{CERTIFICATE_VARIABLE} with {KEY_VARIABLE}", exc) from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     logging.getLogger("asyncio").addFilter(_no_noise)
     return context
+
+
+def _unusable(url: str, file: str, variable: str, cause: OSError) -> ServerUntrusted:
+    """What is said of a file that is missing or holds something else."""
+    if isinstance(cause, ssl.SSLError):
+        return ServerUntrusted(
+            url, f"{file} is not what it should be", f"{variable} names it, in PEM form: {cause.reason}"
+        )
+    return ServerUntrusted(url, f"{file} cannot be read: {cause.strerror}", f"{variable} names it")
 
 
 def why_untrusted(url: str, cause: BaseException) -> BusUnreachable | None:
@@ -79,6 +90,11 @@ def why_untrusted(url: str, cause: BaseException) -> BusUnreachable | None:
             )
         case ssl.SSLCertVerificationError(verify_code=code):
             return ServerUntrusted(url, *_of_certificate(code, cause.verify_message))
+        case ssl.SSLError(reason=str(reason)) if "CERTIFICATE_REQUIRED" in reason:
+            why = "the server asks its clients for a certificate"
+            return ServerUntrusted(
+                url, why, f"name one with {CERTIFICATE_VARIABLE}, and its key with {KEY_VARIABLE}"
+            )
         case ssl.SSLError():
             why = f"the TLS handshake failed: {cause.reason or cause}"
             return BusUnreachable(url, why, "look at the server's log for the other side of it")

@@ -1,6 +1,6 @@
 """The container files say what they should: structure, rights, names that must agree, commands that exist.
 
-Nothing is started; `test_compose_runs` does that. J5, J10, J12.
+Nothing is started; `test_compose_runs` does that. J5, J12.
 """
 
 from __future__ import annotations

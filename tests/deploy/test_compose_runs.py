@@ -1,7 +1,7 @@
 """What compose.yaml says is started, as processes on this machine: its commands, environments and server files.
 
 Containers' paths become folders, volumes are shared folders, names of services become ports of 127.0.0.1;
-everything else is as the file has it. J6, J10, J11.
+everything else is as the file has it. J5, J6, J8.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Credentials on other machines: issued together, taken from the environment, and each fault is one sentence.
 
-J10: what a machine is given is what its processes need; what is wrong with it names the role and the command.
+J5: what a machine is given is what its processes need; what is wrong with it names the role and the command.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Encryption between processes and the bus, with certificates made here: it works, and each failure is one sentence.
 
-J10: processes on several machines reach the bus encrypted, or not at all.
+J5: processes on several machines reach the bus encrypted, or not at all.
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ class Site:
     def credentials(self) -> Credentials:
         return Authority.load_or_create(self.folder / "keys").issue("provisioner", "setup")
 
-    def serve(self, *, certificate: Path | None) -> None:
+    def serve(self, *, certificate: Path | None, insist: bool = False) -> None:
+        """With `insist` the server wants certificates of its clients too."""
         lines = server_lines(Authority.load_or_create(self.folder / "keys"), tls=certificate)
+        if insist:
+            wanted = f'tls {{ verify: true, ca_file: "{self.certificates.authority}",'
+            lines = lines.replace("tls {", wanted)
         config = self.folder / "server.conf"
         store = self.folder / "data"
         config.write_text(
@@ -64,7 +68,8 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.delenv("CONSORT_TLS_CA", raising=False)
+    for name in ("CA", "CERT", "KEY"):
+        monkeypatch.delenv(f"CONSORT_TLS_{name}", raising=False)
     with processes(tmp_path) as there:
         yield Site(tmp_path, free_ports(1)[0], there, Certificates(tmp_path))
 
@@ -141,10 +146,27 @@ async def test_an_authority_that_is_none_is_told(site: Site, monkeypatch: pytest
     monkeypatch.setenv("CONSORT_TLS_CA", str(path))
     assert f"{path} cannot be read: No such file or directory" in str(await site.refusal(site.url("tls")))
     path.write_text("nothing")
-    assert f"{path} holds no certificate" in str(await site.refusal(site.url("tls")))
+    assert f"{path} is not what it should be; CONSORT_TLS_CA names it, in PEM form" in str(
+        await site.refusal(site.url("tls"))
+    )
     monkeypatch.delenv("CONSORT_TLS_CA")
     with pytest.raises(BusUnreachable, match="nothing listens there"):
         await site.connect(site.url("tls"))
+
+
+async def test_a_server_may_insist_on_certificates_of_its_clients(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.serve(certificate=site.certificates.server(site.folder / "tls"), insist=True)
+    monkeypatch.setenv("CONSORT_TLS_CA", str(site.certificates.authority))
+    refused = await site.refusal(site.url("tls"))
+    assert "the server asks its clients for a certificate; name one with CONSORT_TLS_CERT" in str(refused)
+    own = site.certificates.server(site.folder / "own")
+    monkeypatch.setenv("CONSORT_TLS_CERT", str(own / "server.pem"))
+    refused = await site.refusal(site.url("tls"))
+    assert "is not what it should be; CONSORT_TLS_CERT with CONSORT_TLS_KEY names it" in str(refused)
+    monkeypatch.setenv("CONSORT_TLS_KEY", str(own / "server.key"))
+    await site.connect(site.url("tls"))
 
 
 async def test_the_doctor_says_how_a_server_comes_to_be_trusted(site: Site) -> None:

@@ -1,6 +1,6 @@
 """Three machines, set up by the commands of docs/deploy.md: what the page says is what is run.
 
-The machines are network namespaces with addresses and cables of their own. J10, J11, S114.
+The machines are network namespaces with addresses and cables of their own. J5, S114.
 """
 
 from __future__ import annotations
