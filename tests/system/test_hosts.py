@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "deploy.md"
 MACHINES = ("hub", "work", "desk")
 PLAN = "examples/market-analysis/plan.yaml"
+TRIES = 3
+"""Runs that may have ended before the cable was out, on a machine that is busy with other things."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -40,10 +42,14 @@ def test_three_machines_as_the_page_sets_them_up(tmp_path: Path) -> None:
         _only_the_bus_listens(there)
         _secrets_stay_where_they_belong(there)
 
-        run = new_run_id()
-        _cut_off_in_the_midst(there, desk, run)
-        assert _shown(there, desk, run)["state"] in ("running", "waiting")
-        there.cable("work", "up")
+        for _ in range(TRIES):
+            run = new_run_id()
+            _cut_off_in_the_midst(there, desk, run)
+            state = _shown(there, desk, run)["state"]
+            there.cable("work", "up")
+            if state != "completed":
+                break
+        assert state in ("running", "waiting")
         there.run("desk", f"{desk}consort result {run} --wait --timeout 40 > second.json")
         assert json.loads((there.home("desk") / "second.json").read_text()) == wanted
         _nothing_twice(there, desk, run)
