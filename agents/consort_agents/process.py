@@ -85,7 +85,7 @@ async def serve(
 @click.option(
     "--creds",
     envvar="CONSORT_CREDS",
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(),
     help="Its credentials.",
 )
 @click.option(
@@ -119,7 +119,7 @@ def main(
     set_up_logging(log_level)
     try:
         found = find_agent(agent)
-        credentials = Credentials.load(creds)
+        credentials = Credentials.load_for("agent", found.name, creds)
         run_for_long(serve(found, agent, server, credentials, slots=slots, grace=timedelta(seconds=grace)))
     except* ConsortError as group:
         first = group.exceptions[0]

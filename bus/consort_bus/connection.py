@@ -17,7 +17,6 @@ import base64
 import logging
 import random
 import re
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -36,7 +35,9 @@ from consort_bus.errors import (
     BusUnsuitable,
     CredentialsRefused,
     NoAnswer,
+    ServerUntrusted,
 )
+from consort_bus.tls import NotEncrypted, demands_tls, trust, why_untrusted
 
 __all__ = ["Bus", "Credentials", "Identity", "open_bus"]
 
@@ -54,11 +55,20 @@ _violation = re.compile(r'permissions violation for (publish|subscription)[^"]*"
 
 
 class _Connection(Client):
-    """The library's client, but for its patience with the dead.
+    """The library's client, but for its patience with the dead and its trust in what a server says of itself.
 
     Closing a connection, it waits until what was still to be written has been read. A frozen server
-    reads nothing, so that would last until it thaws.
+    reads nothing, so that would last until it thaws. And it encrypts only where the server asks for it,
+    whatever the address says.
     """
+
+    def _connect_command(self) -> bytes:
+        """The first thing that a server is told, at every connect."""
+        server, writer = self._current_server, getattr(self._transport, "_io_writer", None)
+        demanded = server is not None and demands_tls(f"{server.uri.scheme}://")
+        if demanded and (writer is None or writer.get_extra_info("ssl_object") is None):
+            raise NotEncrypted
+        return super()._connect_command()
 
     async def _process_op_err(self, e: Exception) -> None:
         writer = getattr(self._transport, "_io_writer", None)
@@ -268,16 +278,16 @@ async def open_bus(
     client_name: str = "",
     connect_timeout: float = 5.0,
     patience: float = 0.0,
-    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Bus]:
     """Connects, checks that the server can carry Consort, and closes at the end of the block.
 
     `url` may list several servers of one cluster, separated by commas. `connect_timeout` seconds
     are given to each server; `patience` is how many seconds to go on trying when none of them
-    answers. Raises BusUnreachable, CredentialsRefused, BusUnsuitable.
+    answers. `tls://` demands encryption, see `consort_bus.tls`. Raises BusUnreachable,
+    CredentialsRefused, BusUnsuitable.
     """
     bus = Bus(credentials.identity, credentials.mac_key, url)
-    options = _options(bus, credentials, client_name or str(credentials.identity), connect_timeout, tls)
+    options = _options(bus, credentials, client_name or str(credentials.identity), connect_timeout)
     await _connect(bus, credentials, options, connect_timeout, patience)
     try:
         await _check_server(bus)
@@ -291,9 +301,7 @@ async def open_bus(
         await bus.nc.close()
 
 
-def _options(
-    bus: Bus, credentials: Credentials, client_name: str, connect_timeout: float, tls: ssl.SSLContext | None
-) -> dict[str, Any]:
+def _options(bus: Bus, credentials: Credentials, client_name: str, connect_timeout: float) -> dict[str, Any]:
     def sign(nonce: str) -> bytes:
         return base64.b64encode(credentials.sign(nonce.encode()))
 
@@ -303,7 +311,7 @@ def _options(
         "inbox_prefix": credentials.identity.inbox_prefix,
         "user_jwt_cb": lambda: bytearray(credentials.jwt.encode()),
         "signature_cb": sign,
-        "tls": tls,
+        "tls": trust(bus.url),
         "connect_timeout": connect_timeout,
         "ping_interval": PING_SECONDS,
         "max_outstanding_pings": PINGS_UNANSWERED,
@@ -330,8 +338,8 @@ async def _connect(
         if isinstance(failure, ConnectionError) and bus.greeting and cut_off < _CUT_OFF_TRIES:
             cut_off += 1  # the reset that follows a refusal may overtake its reason
             continue
-        error = _why_unreachable(bus, credentials, failure)
-        if isinstance(error, CredentialsRefused) or loop.time() >= give_up:
+        error = why_untrusted(bus.url, failure) or _why_unreachable(bus, credentials, failure)
+        if isinstance(error, CredentialsRefused | ServerUntrusted) or loop.time() >= give_up:
             raise error from failure
         await asyncio.sleep(random.uniform(0.1, 0.3))  # noqa: S311
 

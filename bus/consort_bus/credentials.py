@@ -76,14 +76,32 @@ class Credentials:
         return cls(roles[0], claims["name"], jwt, seed, mac_key)
 
     @classmethod
+    def load_for(cls, role: str, name: str, path: Path | str) -> Credentials:
+        """Those of a process that can be of one role only, and of one name where the role is that of an agent.
+
+        Raises KeysUnusable, whose text says how to get the right ones.
+        """
+        try:
+            found = cls.load(path)
+        except KeysUnusable as exc:
+            raise KeysUnusable(exc.where, f"{exc.why}; {_wanted(role, name)}") from exc
+        if found.role != role or (role == "agent" and found.name != name):
+            raise KeysUnusable(str(path), f"is of {found.identity}; {_wanted(role, name)}")
+        if found.expires is not None and found.expires <= datetime.now(UTC):
+            when = f"{found.expires:%Y-%m-%d %H:%M:%S} UTC"
+            raise KeysUnusable(str(path), f"expired at {when}; {_wanted(role, name)}")
+        return found
+
+    @classmethod
     def load(cls, path: Path | str) -> Credentials:
         """Raises KeysUnusable. Warns when others on this machine may read the file."""
         try:
             text = Path(path).read_text(encoding="ascii")
-            mode = os.stat(path).st_mode
+            status = os.stat(path)
         except (OSError, UnicodeDecodeError) as exc:
-            raise KeysUnusable(str(path), f"cannot be read: {exc}") from exc
-        if mode & 0o077:
+            said = exc.strerror if isinstance(exc, OSError) else "it is no text"
+            raise KeysUnusable(str(path), f"cannot be read: {said}") from exc
+        if _open_to_others(status):
             log.warning("%s can be read by others on this machine; chmod 600 it", path)
         blocks = dict(_block.findall(text))
         try:
@@ -109,6 +127,18 @@ class Credentials:
             mac = base64.b64encode(self.mac_key).decode()
             text += f"\n-----BEGIN CONSORT MAC KEY-----\n{mac}\n------END CONSORT MAC KEY------\n"
         write_secret(Path(path), text)
+
+
+def _wanted(role: str, name: str) -> str:
+    article = "an" if role[0] in "aeiou" else "a"
+    command = f"consort access issue {role} {name} --out {role}.{name}.creds"
+    return f"the credentials of {article} {role} are needed: `{command}` where the keys are"
+
+
+def _open_to_others(status: os.stat_result) -> bool:
+    """A file that belongs to another user, as a mounted secret does, may be ours to read through our group only."""
+    group = 0o070 if status.st_uid == os.geteuid() else 0
+    return bool(status.st_mode & (0o007 | group))
 
 
 def role_tag(role: str) -> str:

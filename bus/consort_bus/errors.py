@@ -2,6 +2,7 @@
 
     BusError
     ├── BusUnreachable        nobody answers at the address, or the connection is gone for good
+    │   └── ServerUntrusted       who answers cannot prove to be who it should be, or does not encrypt
     ├── BusUnsuitable         somebody answers, but not a server set up for Consort
     ├── AccessDenied          the server refuses this identity something
     │   └── CredentialsRefused    it refuses the identity itself
@@ -41,6 +42,11 @@ class BusUnreachable(BusError):
         super().__init__(f"no bus at {address}: {why}; {advice}")
         self.address = address
         self.why = why
+        self.advice = advice
+
+
+class ServerUntrusted(BusUnreachable):
+    """The server offers no encryption where it is demanded, or its certificate does not count. No waiting mends it."""
 
 
 class BusUnsuitable(BusError):

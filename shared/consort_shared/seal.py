@@ -38,6 +38,11 @@ def token_key(master: bytes) -> bytes:
     return hmac.digest(master, b"consort attempt tokens", "sha256")
 
 
+def route_password(master: bytes) -> str:
+    """What the servers of a cluster know each other by; says nothing about the other keys."""
+    return hmac.digest(master, b"consort routes", "sha256").hex()
+
+
 def attempt_token(key: bytes, run: str, task: str, nonce: str) -> bytes:
     """The secret of one attempt. The nonce differs for each entry ever written, so no two writers share a token."""
     return blake2b(f"{run} {task} {nonce}".encode(), key=key, digest_size=_TOKEN).digest()

@@ -61,7 +61,9 @@ async def _identity(stack: AsyncExitStack, place: Place, name: str) -> tuple[str
     if place.server is None:
         server = await stack.enter_async_context(local_bus(place.folder))
         known = embedded.credentials_for(place.folder, "orchestrator", name)
-        return server.url, known if place.creds is None else Credentials.load(place.creds)
+        return server.url, known if place.creds is None else Credentials.load_for(
+            "orchestrator", name, place.creds
+        )
     if place.creds is None:
         raise creds_wanted(place, "an orchestrator")
-    return place.server, Credentials.load(place.creds)
+    return place.server, Credentials.load_for("orchestrator", name, place.creds)

@@ -6,13 +6,15 @@ import asyncio
 import os
 import sys
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
 
 from consort_bus import embedded
 from consort_bus.access import ROLES
+from consort_bus.credentials import write_secret
+from consort_bus.elsewhere import server_lines
 from consort_bus.errors import BusUnreachable
 from consort_bus.keys import Authority
 from consort_orchestrator.cli.ending import DONE
@@ -21,6 +23,7 @@ from consort_orchestrator.cli.opening import credentials_file, creds_wanted, run
 from consort_orchestrator.cli.options import Place, Printer, in_folder, on_the_bus, printing
 from consort_orchestrator.cli.orchestrating import serve
 from consort_orchestrator.cli.reading import show_agents
+from consort_shared.errors import InvalidInput
 from consort_shared.plan.model import seconds
 
 
@@ -149,30 +152,81 @@ def access_issue(role: str, name: str, out: Path, ttl: str | None, folder: Path,
     printer.data(told)
 
 
+@access.command("bundle")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("who", metavar="ROLE.NAME...", nargs=-1, required=True)
+@click.option("--ttl", metavar="TIME", help="How long all are valid, such as 30d. [default: for ever]")
+@in_folder
+@printing
+def access_bundle(
+    directory: Path, who: tuple[str, ...], ttl: str | None, folder: Path, printer: Printer
+) -> None:
+    """Issue all credentials that one machine needs into a DIRECTORY, to be copied there.
+
+    A file for each, DIRECTORY/ROLE.NAME.creds, and nothing else: the keys that issue them stay here.
+
+    \b
+    Examples:
+      consort access bundle hub provisioner.setup orchestrator.main
+      consort access bundle work agent.researcher agent.writer --ttl 90d
+    """
+    span = None if ttl is None else _span(ttl)
+    issued = []
+    for one in who:
+        role, dot, name = one.partition(".")
+        if not dot:
+            raise InvalidInput(f"{one!r} names no one: write ROLE.NAME, such as agent.writer")
+        issued.append(embedded.credentials_for(folder, role, name, span))
+    for credentials in issued:
+        path = directory / f"{credentials.identity}.creds"
+        credentials.save(path)
+        printer.say(str(path))
+    directory.chmod(0o700)
+    printer.data([str(directory / f"{credentials.identity}.creds") for credentials in issued])
+
+
 @access.command("server-config")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file to write. [default: print it]"
 )
+@click.option("--cluster", metavar="HOST,HOST,HOST", help="The hosts of a cluster's nodes; three at least.")
+@click.option(
+    "--tls",
+    type=click.Path(file_okay=False, path_type=PurePosixPath),
+    metavar="DIRECTORY",
+    help="Where server.pem and server.key lie on the server's machine, and in a cluster ca.pem.",
+)
 @in_folder
 @printing
-def access_server_config(out: Path | None, folder: Path, printer: Printer) -> None:
+def access_server_config(
+    out: Path | None, cluster: str | None, tls: PurePosixPath | None, folder: Path, printer: Printer
+) -> None:
     """What a server of your own needs in its configuration to accept the folder's credentials.
 
-    It holds no secret. Include it in the server's file, and set up the bus once:
+    It holds no secret, unless it is for a cluster: then it holds the password between the nodes.
+    Include it in the server's file, and set up the bus once:
 
     \b
     Examples:
       consort access server-config --out consort.conf
+      consort access server-config --tls /etc/consort/tls --out consort.conf
+      consort access server-config --cluster host-a,host-b,host-c --out consort.conf
       consort access issue provisioner setup --out setup.creds
       consort bus setup --server nats://bus:4222 --creds setup.creds
     """
-    text = Authority.load_or_create(folder / "keys").server_config()
+    authority = Authority.load_or_create(folder / "keys")
+    hosts = [host.strip() for host in cluster.split(",")] if cluster is not None else []
+    text = server_lines(authority, hosts, tls)
     if out is None:
         printer.say(text.rstrip())
+    elif hosts:
+        write_secret(out, text)
     else:
         out.write_text(text)
-        printer.say(f"server configuration: {out}")
-    printer.data({"config": text, "file": None if out is None else str(out)})
+    if out is not None:
+        printer.say(f"server configuration: {out}" + (", which is secret" if hosts else ""))
+    told = {"config": text, "file": None if out is None else str(out)}
+    printer.data({**told, "account": authority.account.public})
 
 
 def _span(text: str) -> timedelta:

@@ -23,6 +23,7 @@ from consort_bus.errors import (
     BusUnsuitable,
     CredentialsRefused,
     KeysUnusable,
+    ServerUntrusted,
 )
 from consort_bus.recorded import recording, run_index
 from consort_bus.wire import Wire
@@ -127,6 +128,9 @@ def no_way_in(patient: Patient, error: BusError) -> Finding:
             return Finding("rights", Level.ERROR, str(error), issue)
         case BusUnsuitable():
             return Finding("server", Level.ERROR, error.what, error.mend)
+        case ServerUntrusted():
+            what = f"no bus at {error.address}: {error.why}"
+            return Finding("connection", Level.ERROR, what, error.advice, {"why": error.why})
         case BusUnreachable():
             mend = at.local("bus start") if at.own else "nats-server -c server.conf"
             if at.own and error.why == NEVER:
