@@ -18,6 +18,7 @@ from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal, Wrapped, body_o
 from consort_bus.errors import FenceRefused
 from consort_bus.leading import leader_last
 from consort_bus.reading import Stored, last, read
+from consort_bus.standing import Standing
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Run, apply, outstanding
@@ -43,6 +44,8 @@ class Loaded:
     foreign: list[tuple[Stored, str]] = field(default_factory=list)
     copied: dict[str, Granted] = field(default_factory=dict)
     """tasks, by id, that went out as copies of their entry"""
+    standing: Standing | None = None
+    """takes the facts too, for whoever wants to be told where the run stands"""
 
     def undelivered(self) -> list[Granted]:
         """The tasks under way whose copy may not have been sent."""
@@ -63,9 +66,9 @@ class History:
         self._artefacts = artefacts
         self._seal = seal
 
-    async def load(self, run_id: str) -> Loaded:
+    async def load(self, run_id: str, standing: Standing | None = None) -> Loaded:
         """Fold a run from the log. Raises BusError, UnknownKind."""
-        loaded = Loaded(Run(run_id))
+        loaded = Loaded(Run(run_id), standing=standing)
         async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run_id)):
             loaded.tail = stored.seq
             await self._take(loaded, stored)
@@ -89,6 +92,8 @@ class History:
             apply(run, fact, entry.at)
             if isinstance(fact, Granted) and (subject is None or subject.agent is None):
                 loaded.copied[fact.task] = fact
+        if loaded.standing is not None:
+            loaded.standing.take(entry.facts)
         run.n = entry.n
         run.chain = body_digest(body)
 

@@ -205,7 +205,7 @@ class Judge:
         self, case: Case, run: Run, decision: Decision, causes: tuple[Cause, ...], now: float
     ) -> bool:
         """Store the decision as the run's next entry. Whether it is addressed to the one agent it gives a task."""
-        facts, grant = addressed(run, decision.facts)
+        facts, grant = addressed(run, decision.facts, self._registry.reads)
         entry = Entry(
             v=SCHEMA,
             run=run.id,

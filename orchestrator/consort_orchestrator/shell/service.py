@@ -29,6 +29,7 @@ from consort_bus.subjects import InboxSubject
 from consort_bus.topology import PRIORITY_GROUP, SHARD_PIN_TIMEOUT
 from consort_bus.wire import Wire
 from consort_orchestrator.shell.admission import Admission
+from consort_orchestrator.shell.asking import Asking
 from consort_orchestrator.shell.dead import DeadLetters
 from consort_orchestrator.shell.desk import Desk
 from consort_orchestrator.shell.effects import Effects
@@ -77,11 +78,19 @@ class Orchestrator:
         now = self._clock.now
         self.registry = Registry(bus, Bucket(wire, publisher, subjects.AGENTS), seal, pauses)
         history = History(wire, artefacts, seal)
-        effects = Effects(bus, publisher, Bucket(wire, publisher, subjects.CONTEXT), artefacts, seal)
+        effects = Effects(
+            bus,
+            publisher,
+            Bucket(wire, publisher, subjects.CONTEXT),
+            artefacts,
+            seal,
+            self.registry.reads,
+        )
         self._joining = Joining(
             bus.identity.name, bus, wire, publisher, seal, self.registry, pauses, history, now
         )
         self._admission = Admission(wire)
+        self._asking = Asking(bus, publisher, control, artefacts, seal, history, self._admission, now)
         redriving = Redriving(dead, seal, artefacts)
         self._judge = Judge(
             self.writer,
@@ -119,6 +128,7 @@ class Orchestrator:
             background = [
                 group.create_task(self.registry.run()),
                 group.create_task(self._joining.run()),
+                group.create_task(self._asking.run()),
                 group.create_task(self._admission.run()),
                 group.create_task(self._presences.run(pulls)),
                 group.create_task(self._janitor.run(pulls[0])),
