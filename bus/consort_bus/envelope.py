@@ -57,9 +57,11 @@ class Wrapped:
     headers: dict[str, str]
 
 
-async def stow(body: bytes, store: Store, content_type: str = MSGPACK) -> tuple[bytes, dict[str, str]]:
-    """The payload and the headers that describe it; a large body goes to the store."""
-    if len(body) <= INLINE_LIMIT:
+async def stow(
+    body: bytes, store: Store, content_type: str = MSGPACK, *, limit: int = INLINE_LIMIT
+) -> tuple[bytes, dict[str, str]]:
+    """The payload and the headers that describe it; a body over the limit goes to the store."""
+    if len(body) <= limit:
         return body, {CONTENT_TYPE: content_type, SCHEMA: VERSION}
     ref = await store.put(body, media_type=content_type)
     return b"", {CONTENT_TYPE: content_type, SCHEMA: VERSION, STORED_BODY: ref.model_dump_json()}

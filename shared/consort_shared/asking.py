@@ -31,7 +31,7 @@ class AskSubmit(_Part):
     """
 
     say: Literal["submit"] = "submit"
-    plan: dict[str, Json] = Field(json_schema_extra={"$ref": "plan.json"})
+    plan: dict[str, Json] = Field(description="as a plan file says it")
     inputs: dict[Name, Json] = Field(default_factory=dict)
     goal: str = ""
     key: str = Field(default="", max_length=LONGEST_KEY, description="idempotency key; empty for none")

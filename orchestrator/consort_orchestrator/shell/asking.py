@@ -65,6 +65,8 @@ WAITING_AT_MOST = 1000
 """Requests in all; who asks while so many wait is not answered."""
 _STORE_TRIES = 4.0
 """Seconds for which it is tried to store a submission."""
+_HEADERS_ROOM = 4096
+"""Bytes of a message left for its headers."""
 _LOOK_AGAIN, _LOOKS = 0.05, 20
 """A replica that is asked for a key's mark may be behind."""
 
@@ -143,11 +145,15 @@ class Asking:
             log.exception("client %s cannot be answered", who)
 
     async def _written(self, told: BaseModel, content_type: str) -> tuple[bytes, dict[str, str]]:
+        """What fits into a message is not stored: whoever asks may know no more than requests and JSON."""
         try:
-            return await stow(pack_as(content_type, plain(told)), self._artefacts, content_type)
+            body = pack_as(content_type, plain(told))
         except (TypeError, ValueError) as exc:
-            told = Refusal(refused=f"the answer cannot be written as {content_type}: {exc}")
-            return await stow(pack_as(content_type, plain(told)), self._artefacts, content_type)
+            body = pack_as(
+                content_type, plain(Refusal(refused=f"it cannot be told as {content_type}: {exc}"))
+            )
+        limit = self._bus.max_payload - _HEADERS_ROOM
+        return await stow(body, self._artefacts, content_type, limit=limit)
 
     async def _read(self, adapter: TypeAdapter[A], heard: Heard) -> A:
         """Raises DecodeError, BusError."""
