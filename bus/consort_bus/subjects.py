@@ -48,6 +48,7 @@ ORCHESTRATORS_FILTER, PAUSES_FILTER = "$KV.CONTROL.orchestrator.*.*", "$KV.CONTR
 CONTEXT_FILTER, AGENTS_FILTER, WAITING_FILTER = "$KV.CONTEXT.*.*", "$KV.AGENTS.*.*", "$KV.WAITING.*.*"
 ARTEFACTS_FILTER = "artefact.*.*.*.*"
 LIVE_FILTER, API_FILTER = "live.*.*.*", "api.*.*"
+WHATEVER_IS_SAID = ">"
 
 INCOMING_TRANSFORM = {
     "src": "in.*.*.*",

@@ -2,8 +2,8 @@
 
     CONSORT_SERVER=nats://127.0.0.1:4222 CONSORT_CREDS=agent.plain.creds python plain_agent.py
 
-It offers `plain.shout`, which answers at once, and `plain.gate`, which waits until a file `go-<name>` lies in the
-folder that MARKS names. For the tests it leaves marks there.
+It offers `plain.shout`, which answers at once, `plain.nap`, which sleeps for so many seconds, and `plain.gate`, which
+waits until a file `go-<name>` lies in the folder that MARKS names. For the tests it leaves marks there.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ CARD = {
     "skills": [
         {"name": "plain.shout", "input_schema": TEXT, "output_schema": TEXT},
         {"name": "plain.gate", "input_schema": ASK, "output_schema": TEXT},
+        {"name": "plain.nap", "output_schema": TEXT},
     ],
 }
 
@@ -271,6 +272,9 @@ class Agent:
                 while not (MARKS / f"go-{inputs['name']}").exists():
                     await asyncio.sleep(0.02)
                 return {"text": inputs["name"]}
+            case "plain.nap":
+                await asyncio.sleep(inputs["seconds"])
+                return {"text": "rested"}
             case skill:
                 raise Failed("no-skill", f"{NAME} has no skill {skill}", retry=True)
 

@@ -8,10 +8,17 @@ from typing import Any
 
 import click
 
+from consort_orchestrator.cli.ending import DONE, FAILED
+from consort_orchestrator.cli.inputs import values_of
+from consort_orchestrator.cli.opening import run_to_end
 from consort_orchestrator.cli.options import Printer, as_json, printing
+from consort_orchestrator.conformance.private import private_bus, running
+from consort_orchestrator.conformance.trial import Trial
+from consort_orchestrator.conformance.verdicts import BROKEN, KEPT, NOT_TRIED, Verdict, Work
 from consort_shared.errors import InvalidInput
 
 VECTORS = "vectors"
+_WIDE = len(NOT_TRIED)
 
 
 @click.group()
@@ -52,6 +59,75 @@ def protocol_schema(name: str | None, out: Path | None, printer: Printer) -> Non
         for one, told in known.items():
             printer.say(f"{one:<{wide}}  {told}")
         printer.data(known)
+
+
+@protocol.command("check")
+@click.option("--skill", default="", help="The skill to try it with. [default: the first of its card]")
+@click.option("--input", "-i", "pairs", multiple=True, metavar="NAME=VALUE", help="An input of that task.")
+@click.option(
+    "--inputs",
+    "inputs_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A YAML or JSON file with inputs of that task.",
+)
+@click.option("--long-skill", default="", help="A skill that takes longer than the lease of the card.")
+@click.option("--long-input", "long_pairs", multiple=True, metavar="NAME=VALUE", help="An input of that.")
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=15.0, show_default=True, help="Seconds for one task."
+)
+@click.argument("agent", metavar="NAME")
+@click.argument("command", metavar="[-- COMMAND...]", nargs=-1)
+@printing
+def protocol_check(
+    skill: str,
+    pairs: tuple[str, ...],
+    inputs_file: Path | None,
+    long_skill: str,
+    long_pairs: tuple[str, ...],
+    timeout: float,
+    agent: str,
+    command: tuple[str, ...],
+    printer: Printer,
+) -> int:
+    """Try the agent NAME, in any language, against the wire contract; ends with 1 if it breaks a rule.
+
+    It is tried on a bus of its own, which is gone afterwards; nothing at work is touched.
+    COMMAND starts the agent, with CONSORT_SERVER and CONSORT_CREDS in its environment;
+    without one it is waited for, and started by you.
+
+    \b
+    Examples:
+      consort protocol check plain --input text=tea -- python plain_agent.py
+      consort protocol check mine --inputs task.json --long-skill a.slow -- ./agent
+    """
+    work = Work(
+        skill,
+        values_of(pairs, inputs_file),
+        long_skill,
+        values_of(long_pairs, None),
+        timeout,
+    )
+    return run_to_end(_check(agent, command, work, printer))
+
+
+async def _check(agent: str, command: tuple[str, ...], work: Work, printer: Printer) -> int:
+    found: list[Verdict] = []
+    async with private_bus(agent) as private, running(command, private) as process:
+        if not command:
+            printer.note(f"CONSORT_SERVER={private.server} CONSORT_CREDS={private.creds}")
+            printer.note(f"start the agent {agent!r} with these now")
+        async for verdict in Trial(private.stage, work, process.gone).run():
+            found.append(verdict)
+            printer.say(
+                f"{verdict.state:<{_WIDE}}  {verdict.rule}" + (f": {verdict.note}" if verdict.note else "")
+            )
+        last = process.last_words()
+    counts = {state: sum(one.state == state for one in found) for state in (KEPT, BROKEN, NOT_TRIED)}
+    printer.say(", ".join(f"{number} {state}" for state, number in counts.items()))
+    printer.data({"agent": agent, "counts": counts, "rules": found})
+    if counts[BROKEN] and last:
+        printer.note(f"the agent's last words: {last}")
+    return FAILED if counts[BROKEN] else DONE
 
 
 def _made(name: str) -> dict[str, Any]:

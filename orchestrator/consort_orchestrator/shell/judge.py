@@ -170,7 +170,7 @@ class Judge:
             if first is not None and run.plan is None and run.finished is None:
                 if isinstance(first.message, Submit):
                     opened = self._admitted(opened, first, found)
-                elif self._too_early(first, found):
+                elif not opened.submits and self._too_early(first, found):
                     incoming.delivery.nak(_LATER)
                     found.put_off.append(incoming)
                     continue
