@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import sys
 import time
 from pathlib import Path
@@ -88,6 +89,12 @@ def filled(granted: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     return inputs
 
 
+def counted(msg: Msg) -> list[int]:
+    """How often it was delivered, two sequences, when it was stored in nanoseconds, and how many wait."""
+    tokens = msg.reply.split(".")
+    return [int(token) for token in (tokens[4:9] if len(tokens) == 9 else tokens[6:11])]
+
+
 class Failed(Exception):
     """The task cannot be done."""
 
@@ -103,10 +110,10 @@ class NotMine(Exception):
 class Task:
     """A task in hand."""
 
-    def __init__(
-        self, msg: Msg, delivered: int, stored: float, run: str, granted: dict[str, Any], token: bytes
-    ) -> None:
-        self.msg, self.delivered, self.stored = msg, delivered, stored
+    def __init__(self, msg: Msg, run: str, granted: dict[str, Any], token: bytes) -> None:
+        self.msg = msg
+        self.delivered, _, _, stored, _ = counted(msg)
+        self.stored = stored / 1e9
         self.run, self.granted, self.token = run, granted, token
         self.work: asyncio.Task[Any] | None = None
         self.off = False
@@ -122,6 +129,7 @@ class Agent:
         self.tasks: dict[tuple[str, str], Task] = {}
         self.held: set[str] = set()
         self.ahead = self.joined = 0.0
+        self.started = time.time()
 
     # --- taking part
 
@@ -145,7 +153,14 @@ class Agent:
     async def show(self) -> None:
         subject = f"$KV.AGENTS.{NAME}.{self.instance}"
         while True:
-            presence = {"instance": self.instance, "card": CARD, "pid": os.getpid(), "busy": len(self.tasks)}
+            presence = {
+                "instance": self.instance,
+                "card": CARD,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started": self.started,
+                "busy": len(self.tasks),
+            }
             data = json.dumps(presence).encode()
             headers = {
                 "Content-Type": "application/json",
@@ -187,6 +202,11 @@ class Agent:
             mark("refused", str(exc))
             await self.nc.publish(msg.reply, f"+TERM {exc}".encode())
             return
+        except (ValueError, LookupError) as exc:  # of a later version, perhaps: another process may read it
+            mark("refused", f"{type(exc).__name__}: {exc}")
+            delay = 1_000_000_000 * 2 ** min(counted(msg)[0] - 1, 5)
+            await self.nc.publish(msg.reply, b'-NAK {"delay": %d}' % delay)
+            return
         granted, key = task.granted, (task.run, task.granted["task"])
         if key in self.tasks:  # the lease ran out while it was in hand: the newest delivery holds it
             self.tasks[key].msg = msg
@@ -213,9 +233,7 @@ class Agent:
         token = unmask(
             self.key, run, granted["task"], granted["nonce"], bytes.fromhex(headers["Consort-Token"])
         )
-        counted = msg.reply.split(".")
-        counted = counted[4:] if len(counted) == 9 else counted[6:]
-        return Task(msg, int(counted[0]), int(counted[3]) / 1e9, run, granted, token)
+        return Task(msg, run, granted, token)
 
     async def may_begin(self, task: Task) -> bool:
         """What is new is begun at once; what came again, waited or is older than this process is asked about."""

@@ -16,6 +16,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from referencing import Registry, Resource
 
 from consort_orchestrator.cli import cli
+from consort_orchestrator.shell.effects import packed
+from consort_shared.codec import JSON, MSGPACK
 from consort_shared.ids import root_span_id
 from consort_shared.protocol import SCHEMAS, schema, vectors
 
@@ -117,6 +119,15 @@ def test_run_ids_and_trace_context() -> None:
     span = hashlib.sha256(f"consort root span {trace['run']}".encode()).hexdigest()[:16]
     assert span == root_span_id(trace["run"]) == trace["root_span"]
     assert trace["traceparent"] == f"00-{trace['run']}-{span}-01"
+
+
+def test_what_json_cannot_hold_goes_out_as_it_stands_in_the_log() -> None:
+    """One agent's odd result must not keep an orchestrator from going on."""
+    assert packed({"value": "ü"}, JSON) == ('{"value":"ü"}'.encode(), JSON)
+    for odd in (b"bytes", float("nan")):
+        body, content_type = packed({"value": odd}, JSON)
+        assert content_type == MSGPACK
+        assert body == msgpack.packb({"value": odd})
 
 
 # --- the command

@@ -126,3 +126,58 @@ async def test_large_tasks_and_results_travel_by_digest(system: System) -> None:
     status = await tell(system, {"do": "wait", "run": taken["run"]})
     assert status["state"] == "completed", status
     assert status["output"] == {"size": size, "again": "Y" * 1_200_000}
+
+
+async def test_a_delivery_that_a_crash_left_out_is_sent_by_who_comes_next(system: System) -> None:
+    """F9: an agent that reads JSON is always sent a copy, and its entry may be stored without it."""
+    first = system.orchestrator("one", env={"CONSORT_FAILPOINT": "entry-stored:1"})
+    plain_agent(system)
+    plan = {"name": "shout", "steps": {"shout": {"skill": "plain.shout", "with": {"text": "tea"}}}}
+    taken = await tell(system, {"do": "ask", "plan": plan})
+    await until(lambda: not first.running)
+    assert system.marked("shouted") == []
+    system.orchestrator("two")
+    status = await tell(system, {"do": "wait", "run": taken["run"]})
+    assert (status["state"], status["output"]) == ("completed", {"shout": {"text": "TEA"}})
+
+
+SPEAKS_JSON = """
+import consort_agents.kit as kit
+made = kit.Agent.card.fget
+kit.Agent.card = property(lambda agent: made(agent).model_copy(update={"encoding": "json"}))
+"""
+
+
+async def test_all_that_an_agent_may_be_told_can_be_told_in_json(system: System) -> None:
+    """F9: deliveries, answers to context writes, answers about effects, and orders, as the kit reads them."""
+    system.orchestrator()
+    system.agent("worker", shim=f"exec({SPEAKS_JSON!r})")
+    plan = {
+        "name": "all",
+        "steps": {
+            "put": {"skill": "context.put"},
+            "effect": {"skill": "effect.once", "with": {"name": "pay"}},
+            "large": {"skill": "value.make", "with": {"size": 200_000}},
+            "size": {
+                "skill": "value.measure",
+                "needs": ["large"],
+                "with": {"text": "${{ steps.large.output.text }}"},
+            },
+        },
+        "output": {"put": "${{ steps.put.output }}", "size": "${{ steps.size.output }}"},
+    }
+    taken = await tell(system, {"do": "ask", "plan": plan})
+    status = await tell(system, {"do": "wait", "run": taken["run"]})
+    assert status["state"] == "completed", status
+    assert [answer["accepted"] for answer in status["output"]["put"]] == [True, False, True]
+    assert status["output"]["size"] == 200_000
+    assert len(system.marked("effect-pay")) == 1
+    [presence] = await system.client.agents()
+    assert presence.card.encoding == "json"
+
+    gate = {"name": "gate", "steps": {"gate": {"skill": "text.gate", "with": {"name": "g"}}}}
+    run = (await tell(system, {"do": "ask", "plan": gate}))["run"]
+    await until(lambda: system.marked("at-g"))
+    status = await tell(system, {"do": "say", "run": run, "say": "cancel"}, {"do": "wait", "run": run})
+    [heeded] = [fact for fact in await system.facts(run) if isinstance(fact, Heeded)]
+    assert (status["state"], heeded.how) == ("cancelled", "stopped")

@@ -6,6 +6,7 @@
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { jetstream } from "@nats-io/jetstream";
 import { connect, credsAuthenticator, headers } from "@nats-io/transport-node";
@@ -42,6 +43,7 @@ const nc = await connect({
 const js = jetstream(nc);
 const inHand = new Map();
 const held = new Set();
+const started = Date.now() / 1000;
 let joined = 0;
 let ahead = 0;
 
@@ -85,7 +87,9 @@ async function join() {
 
 function showLife() {
   const subject = `$KV.AGENTS.${NAME}.${instance}`;
-  const body = Buffer.from(JSON.stringify({ instance, card: CARD, pid: process.pid, busy: inHand.size }));
+  const { pid } = process;
+  const presence = { instance, card: CARD, host: hostname(), pid, started, busy: inHand.size };
+  const body = Buffer.from(JSON.stringify(presence));
   const signed = sealed(key, subject, body);
   signed.set("Nats-TTL", "10s");
   nc.publish(subject, body, { headers: signed });
