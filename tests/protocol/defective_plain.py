@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 from typing import Any
 
 import plain_agent
+from nats.aio.msg import Msg
 from plain_agent import Agent, Task
 
 
@@ -28,8 +30,11 @@ async def keep_no_lease(self: Agent) -> None:
     await asyncio.Event().wait()
 
 
-async def be_deaf(self: Agent, msg: object) -> None:
-    return
+async def go_on_when_told_to_stop(self: Agent, msg: Msg) -> None:
+    order = json.loads(msg.data)
+    task = self.tasks.get((order["run"], order.get("task")))
+    if order["order"] == "stop" and task is not None:
+        await self.say(task, {"say": "heed", "order": "stop", "how": "goes-on"})
 
 
 def believe_everything(claimed: str, right: str) -> bool:
@@ -41,7 +46,7 @@ hmac.compare_digest = believe_everything  # type: ignore[assignment,misc] # the 
 Agent.report = report_after_acknowledging  # type: ignore[method-assign]
 Agent.may_begin = begin_without_asking  # type: ignore[method-assign]
 Agent.keep_leases = keep_no_lease  # type: ignore[method-assign]
-Agent.ordered = be_deaf  # type: ignore[method-assign]
+Agent.ordered = go_on_when_told_to_stop  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     asyncio.run(plain_agent.main())

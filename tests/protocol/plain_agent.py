@@ -28,7 +28,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from plain_parts import INLINE, fetch, store
 
-NAME, SLOTS, LEASE, POISON_AFTER = "plain", 2, 1.0, 5
+NAME, SLOTS, LEASE, POISON_AFTER = "plain", 2, 2.0, 5
 CONSUMER = f"agent_{NAME}"
 MARKS = Path(os.environ.get("MARKS", "."))
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

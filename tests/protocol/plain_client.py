@@ -33,7 +33,7 @@ async def request(
         data = b""
     while True:
         try:
-            answer = await nc.request(subject, data, 5, headers=headers or None)
+            answer = await nc.request(subject, data, 10, headers=headers or None)
             stored = (answer.headers or {}).get("Consort-Body")
             return json.loads(answer.data if stored is None else await fetch(nc, json.loads(stored)))
         except nats.errors.NoRespondersError:  # nobody has it, so asking again does no harm

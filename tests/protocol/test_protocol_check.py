@@ -13,13 +13,13 @@ import pytest
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
-LONG = ("--long-skill", "plain.nap", "--long-input", "seconds=1.6")
+LONG = ("--long-skill", "plain.nap", "--long-input")
 CONSORT_AGENT = """
 import asyncio
 
 from consort_agents import Agent
 
-agent = Agent("slow", lease=1.0, slots=2)
+agent = Agent("slow", lease=2.0, slots=2)
 
 
 @agent.skill("slow.say")
@@ -57,7 +57,7 @@ async def checked(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], s
 async def test_an_agent_that_knows_only_the_contract_keeps_it(tmp_path: Path) -> None:
     """S93: every rule is tried, none is broken; in JSON, with nothing of Consort in its process."""
     agent = [sys.executable, str(HERE / "plain_agent.py")]
-    code, found, told = await checked(tmp_path, "plain", "-i", "text=tea", *LONG, "--", *agent)
+    code, found, told = await checked(tmp_path, "plain", "-i", "text=tea", *LONG, "seconds=3", "--", *agent)
     assert code == 0, (found, told)
     assert {rule["state"] for rule in found["rules"]} == {"kept"}
     assert len(found["rules"]) == found["counts"]["kept"] >= 20
@@ -67,7 +67,7 @@ async def test_an_agent_of_the_kit_keeps_it_too(tmp_path: Path) -> None:
     """S93: the same rules, in msgpack."""
     (tmp_path / "slow.py").write_text(CONSORT_AGENT, encoding="utf-8")
     start = [sys.executable, "-m", "consort_orchestrator.cli", "agent", "start", "slow.py:agent"]
-    long = ("--long-skill", "slow.nap", "--long-input", "seconds=1.6")
+    long = ("--long-skill", "slow.nap", "--long-input", "seconds=3")
     code, found, told = await checked(tmp_path, "slow", "-i", "text=tea", *long, "--", *start)
     assert code == 0, (found, told)
     assert found["counts"] == {"kept": len(found["rules"]), "broken": 0, "not tried": 0}
@@ -76,7 +76,7 @@ async def test_an_agent_of_the_kit_keeps_it_too(tmp_path: Path) -> None:
 async def test_defects_are_found_each_by_its_rule(tmp_path: Path) -> None:
     """S93: what people forget, each with the rule that tells of it."""
     agent = [sys.executable, str(HERE / "defective_plain.py")]
-    arguments = ("plain", "-i", "text=tea", *LONG, "--timeout", "3", "--", *agent)
+    arguments = ("plain", "-i", "text=tea", *LONG, "seconds=3.5", "--timeout", "2.5", "--", *agent)
     code, found, _ = await checked(tmp_path, *arguments)
     broken = {rule["rule"]: rule["note"] for rule in found["rules"] if rule["state"] == "broken"}
     assert code == 1
@@ -88,6 +88,7 @@ async def test_defects_are_found_each_by_its_rule(tmp_path: Path) -> None:
         "refuses a task whose code is wrong",
         "begins no task of a paused run, and does it when the run goes on",
         "keeps the lease of a task that takes longer",
+        "takes no order whose code is wrong",
         "stops when it is told to, and says so",
         "says everything readable, sealed and for a receipt",
     }, found

@@ -30,8 +30,8 @@ from consort_shared.messages import POISON, Declined, Done, Failed, Heed, Hold, 
 
 MOST_DELIVERIES = 20
 """A card that allows more deliveries is not tried for poison: it takes too long."""
-HEED_WITHIN = 2.5
-"""Seconds in which an order is to be acknowledged: the contract says one, and machines are slow."""
+HEED_WITHIN = 5.0
+"""Seconds in which an order is to be acknowledged: the contract says one, and after five an orchestrator gives up."""
 _LIVES_WITHIN = 8.0
 _NO_SKILL = "no.such-skill"
 

@@ -14,7 +14,7 @@ import { code, filled, macKey, reportKey, sha256, unmask } from "./codes.mjs";
 
 const NAME = "node";
 const SLOTS = 2;
-const LEASE = 1;
+const LEASE = 2;
 const POISON_AFTER = 5;
 const TEXT = { type: "object", properties: { text: { type: "string" } }, required: ["text"] };
 const CARD = {
