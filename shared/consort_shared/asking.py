@@ -83,7 +83,7 @@ class RunStatus(_Part):
     """Where a run stands.
 
     `state` is `unknown` while nothing of the run is on the log, and `completed`, `failed` or `cancelled` once it has
-    ended; `output` is its result then. A value over 64 KiB stands there as `{"$stored": <reference>}`.
+    ended; `output` is its result then. A step's result over 64 KiB stands there as `{"$stored": <reference>}`.
     """
 
     run: RunId

@@ -232,7 +232,7 @@ async def _or_refusal(
         return Refusal(refused="the plan or its inputs are faulty", faults=faults)
     except AccessDenied as exc:
         told = (
-            f"{exc}; the server's rights are older than this orchestrator: bring its configuration up to date"
+            f"{exc}; the server's rights are older than this orchestrator: see `consort access server-config`"
         )
         return Refusal(refused=told)
     except (InvalidInput, StorageFull, TooLarge, ArtefactMissing, ArtefactCorrupt) as exc:
