@@ -35,14 +35,14 @@ from consort_agents.tracing import spans_of
 from consort_bus import subjects
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.connection import Bus
-from consort_bus.envelope import AgentSeal
+from consort_bus.envelope import CONTENT_TYPE, AgentSeal
 from consort_bus.errors import AccessDenied, BusError
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
 from consort_bus.pull import Delivery, Pull
 from consort_bus.subjects import ControlSubject
 from consort_bus.wire import Wire
-from consort_shared.codec import MSGPACK, decode
+from consort_shared.codec import decode
 from consort_shared.errors import DecodeError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Failed, Outcome, order_message
@@ -343,7 +343,7 @@ class Worker:
             log.warning("agent %s: an order that no orchestrator gave: ignored", self.card.name)
             return
         try:
-            order = decode(order_message, heard.data, MSGPACK)
+            order = decode(order_message, heard.data, heard.headers.get(CONTENT_TYPE))
         except DecodeError as exc:
             log.warning("agent %s: an order that this version does not know: %s", self.card.name, exc)
             return

@@ -5,6 +5,9 @@ would take (`who_may`), and the tests try every cell. `{{name()}}` is filled in 
 the server with the name in the credentials, which is why a name is checked before
 it is issued. What is not listed is refused.
 
+A verb of `api` belongs to one role: the subject of a request names who asks, not as
+what, and an agent and a client may bear the same name.
+
 Nobody but the provisioner, which is a job and never a service, may change or
 delete a stream, and no agent or client may create a consumer: whoever creates
 one can make the server deliver to any subject. Orchestrators may, on the log
@@ -59,9 +62,11 @@ TABLE: dict[str, Rights] = {
             "timer.fire.*",
             "dead.*.*",
             "ctl.*",
+            "in.client.*.*",  # what a client asked for by `api.submit`, in that client's name
             "$KV.CONTEXT.*.*",
             "$KV.WAITING.*.*",
             f"$KV.CONTROL.orchestrator.{NAME}.*",
+            "$KV.CONTROL.submit.*.*",
             f"artefact.orchestrator.{NAME}.*.*",
             "$JS.API.CONSUMER.CREATE.LOG.*",
             "$JS.API.CONSUMER.INFO.LOG.*",
@@ -87,7 +92,8 @@ TABLE: dict[str, Rights] = {
         publish=(
             f"in.agent.{NAME}.*",
             f"live.*.{NAME}.*",
-            f"api.*.{NAME}",
+            f"api.announce.{NAME}",
+            f"api.wanted.{NAME}",
             f"$KV.AGENTS.{NAME}.*",
             f"artefact.agent.{NAME}.*.*",
             f"$JS.API.CONSUMER.MSG.NEXT.LOG.agent_{NAME}",
@@ -99,7 +105,13 @@ TABLE: dict[str, Rights] = {
         replies=True,  # orders are acknowledged
     ),
     "client": Rights(
-        publish=(f"in.client.{NAME}.*", f"api.*.{NAME}", f"artefact.client.{NAME}.*.*", *_READER_PUBLISH),
+        publish=(
+            f"in.client.{NAME}.*",
+            f"api.submit.{NAME}",
+            f"api.status.{NAME}",
+            f"artefact.client.{NAME}.*.*",
+            *_READER_PUBLISH,
+        ),
         subscribe=(f"_INBOX.client.{NAME}.>", *_READER_SUBSCRIBE),
     ),
     "reviewer": Rights(
@@ -109,7 +121,7 @@ TABLE: dict[str, Rights] = {
     "operator": Rights(
         publish=(
             f"in.person.{NAME}.*",
-            f"api.*.{NAME}",
+            f"api.control.{NAME}",
             "$KV.CONTROL.pause.*.*",
             "dead.settled.*",
             *_READER_PUBLISH,

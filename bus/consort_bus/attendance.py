@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from consort_bus import jetstream, subjects
 from consort_bus.connection import Bus
+from consort_bus.envelope import CONTENT_TYPE
 from consort_bus.health import ask, subjects_of
 from consort_bus.letters import Letter, letter_of
 from consort_bus.reading import Stored, last_of, read
@@ -28,7 +29,7 @@ from consort_bus.subjects import (
 )
 from consort_bus.wire import Wire
 from consort_shared.card import Presence
-from consort_shared.codec import MSGPACK, decode
+from consort_shared.codec import decode
 from consort_shared.control import OrchestratorPresence, PauseMark
 from consort_shared.errors import DecodeError
 
@@ -142,6 +143,6 @@ def _deleted(stored: Stored) -> bool:
 
 def _decoded(adapter: TypeAdapter[T], stored: Stored) -> T | None:
     try:
-        return decode(adapter, stored.data, MSGPACK)
+        return decode(adapter, stored.data, stored.headers.get(CONTENT_TYPE))
     except DecodeError:
         return None

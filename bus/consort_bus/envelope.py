@@ -32,7 +32,7 @@ TOKEN = "Consort-Token"  # noqa: S105 # the name of a header
 STORED_BODY = "Consort-Body"
 SCHEMA = "Consort-Schema"
 CONTENT_TYPE = "Content-Type"
-TRACE = "traceparent"
+TRACE, TRACE_STATE = "traceparent", "tracestate"
 FORWARDED = "Nats-Stream"
 """The server puts this on what it forwards from a stream as a reply; no message of ours bears it when stored."""
 
@@ -58,12 +58,14 @@ class Wrapped:
     headers: dict[str, str]
 
 
-async def stow(body: bytes, store: Store) -> tuple[bytes, dict[str, str]]:
-    """The payload and the headers that describe it; a large body goes to the store."""
-    if len(body) <= INLINE_LIMIT:
-        return body, {CONTENT_TYPE: MSGPACK, SCHEMA: VERSION}
-    ref = await store.put(body, media_type=MSGPACK)
-    return b"", {CONTENT_TYPE: MSGPACK, SCHEMA: VERSION, STORED_BODY: ref.model_dump_json()}
+async def stow(
+    body: bytes, store: Store, content_type: str = MSGPACK, *, limit: int = INLINE_LIMIT
+) -> tuple[bytes, dict[str, str]]:
+    """The payload and the headers that describe it; a body over the limit goes to the store."""
+    if len(body) <= limit:
+        return body, {CONTENT_TYPE: content_type, SCHEMA: VERSION}
+    ref = await store.put(body, media_type=content_type)
+    return b"", {CONTENT_TYPE: content_type, SCHEMA: VERSION, STORED_BODY: ref.model_dump_json()}
 
 
 async def body_of(payload: bytes, headers: Mapping[str, str] | None, store: Store) -> bytes:
@@ -82,6 +84,11 @@ def covered(payload: bytes, headers: Mapping[str, str] | None) -> bytes:
     """What a code is taken over: the payload, or the reference that stands for it."""
     stored = headers.get(STORED_BODY) if headers else None
     return payload if stored is None else stored.encode()
+
+
+def context_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """The trace context of a message, handed on as it is."""
+    return {name: headers[name] for name in (TRACE, TRACE_STATE) if name in headers}
 
 
 def schema_of(headers: Mapping[str, str] | None) -> str:
@@ -118,9 +125,9 @@ class OrchestratorSeal:
         )
         return wrapped
 
-    def order(self, subject: str, payload: bytes, agent: str) -> Wrapped:
+    def order(self, subject: str, payload: bytes, agent: str, content_type: str = MSGPACK) -> Wrapped:
         """Something told to an agent outside the log."""
-        headers = {CONTENT_TYPE: MSGPACK, SCHEMA: VERSION}
+        headers = {CONTENT_TYPE: content_type, SCHEMA: VERSION}
         headers[AGENT_CODE] = seal.code(self._agent(agent), subject, payload)
         return Wrapped(subject, payload, headers)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 ACCOUNT_INFO = "$JS.API.INFO"
 STREAM_NAMES = "$JS.API.STREAM.NAMES"
 
@@ -71,3 +73,23 @@ def stream_purge(stream: str) -> str:
 
 def next_message(stream: str, consumer: str) -> str:
     return f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+
+
+@dataclass(frozen=True, slots=True)
+class AckSubject:
+    """Where a delivery is acknowledged: how often it has been delivered, this time included, and its sequence."""
+
+    delivered: int
+    seq: int
+
+    @classmethod
+    def parse(cls, subject: str) -> AckSubject | None:
+        """Of both forms, which differ in what comes before."""
+        tokens = subject.split(".")
+        if tokens[:2] != ["$JS", "ACK"] or len(tokens) < 9:
+            return None
+        at = 4 if len(tokens) == 9 else 6
+        try:
+            return cls(int(tokens[at]), int(tokens[at + 1]))
+        except ValueError:
+            return None

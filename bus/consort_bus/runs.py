@@ -21,7 +21,7 @@ from consort_bus.artefacts import Artefacts
 from consort_bus.buckets import Bucket, Value
 from consort_bus.chain import Chain, Logged, entry_of
 from consort_bus.connection import Bus
-from consort_bus.envelope import body_of
+from consort_bus.envelope import CONTENT_TYPE, body_of
 from consort_bus.errors import AccessDenied, BusError
 from consort_bus.leading import leader_last, leader_read, read_whole
 from consort_bus.listen import Heard, listening
@@ -210,7 +210,7 @@ class RunReader:
             if AgentSubject.parse(value.subject) is None or value.deleted:
                 continue
             try:
-                found.append(decode(_presence, value.data, MSGPACK))
+                found.append(decode(_presence, value.data, value.headers.get(CONTENT_TYPE)))
             except DecodeError:
                 continue
         return sorted(found, key=lambda presence: (presence.card.name, presence.started))

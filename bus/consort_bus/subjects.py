@@ -15,12 +15,14 @@ not exactly of its kind.
     AGENTS     $KV.AGENTS.<agent>.<instance>
     WAITING    $KV.WAITING.<skill, its dots as slashes>.<run>
     CONTROL    $KV.CONTROL.orchestrator.<name>.<instance>   $KV.CONTROL.pause.<agent|all>.<name or ->
+               $KV.CONTROL.submit.<client>.<digest of the client's key>
     ARTEFACTS  artefact.<role>.<name>.<digest>.<chunk>
     unstored   live.<run>.<agent>.<task>   ctl.<agent>   api.<verb>.<who>   _INBOX.<role>.<name>.…
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,6 +48,7 @@ ORCHESTRATORS_FILTER, PAUSES_FILTER = "$KV.CONTROL.orchestrator.*.*", "$KV.CONTR
 CONTEXT_FILTER, AGENTS_FILTER, WAITING_FILTER = "$KV.CONTEXT.*.*", "$KV.AGENTS.*.*", "$KV.WAITING.*.*"
 ARTEFACTS_FILTER = "artefact.*.*.*.*"
 LIVE_FILTER, API_FILTER = "live.*.*.*", "api.*.*"
+WHATEVER_IS_SAID = ">"
 
 INCOMING_TRANSFORM = {
     "src": "in.*.*.*",
@@ -331,6 +334,33 @@ class PauseSubject:
             return cls(None) if tokens[2] == NOBODY else None
         try:
             return cls(tokens[2])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySubject:
+    """Which run a client's idempotency key stands for; the key itself is anything, so its digest stands here."""
+
+    client: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        _token(self.client)
+        _token(self.digest)
+
+    def __str__(self) -> str:
+        return f"$KV.CONTROL.submit.{self.client}.{self.digest}"
+
+    @classmethod
+    def of(cls, client: str, key: str) -> KeySubject:
+        return cls(client, hashlib.sha256(key.encode()).hexdigest()[:32])
+
+    @classmethod
+    def parse(cls, subject: str) -> KeySubject | None:
+        tokens = _split(subject, "$KV.CONTROL", 3)
+        try:
+            return cls(tokens[1], tokens[2]) if tokens and tokens[0] == "submit" else None
         except ValueError:
             return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from consort_shared.ids import RunId, SkillName, Token
 from consort_shared.values import Json
+
+Encoding: TypeAlias = Literal["msgpack", "json"]
 
 
 class _Part(BaseModel):
@@ -36,6 +38,9 @@ class AgentCard(_Part):
     )
     poison_after: int = Field(
         default=5, ge=1, le=1000, description="deliveries of one task after which it is not begun again"
+    )
+    encoding: Encoding = Field(
+        default="msgpack", description="of the tasks, orders and answers that its processes read"
     )
 
 

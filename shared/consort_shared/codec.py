@@ -1,8 +1,8 @@
 """Bytes to models and back: the only place where raw bytes are read.
 
-Consort's own processes speak msgpack; anyone else may speak JSON. The header
-`Content-Type` tells them apart, and no header at all means JSON, because that is
-what `nats pub` sends. A message is parsed once, into a model, and refused whole
+Consort's own processes speak msgpack; anyone else may speak JSON, and is spoken to
+in JSON who asks for it. The header `Content-Type` tells them apart, and no header at
+all means JSON, because that is what `nats pub` sends. A message is parsed once, into a model, and refused whole
 if it does not fit; the refusal keeps the bytes.
 """
 
@@ -54,6 +54,13 @@ def pack(value: dict[str, Any]) -> bytes:
 def encode(model: BaseModel) -> bytes:
     """A model as msgpack. Raises ValueError or OverflowError for values that msgpack cannot hold."""
     return pack(plain(model))
+
+
+def pack_as(content_type: str, value: dict[str, Any]) -> bytes:
+    """Plain values as msgpack or JSON. Raises ValueError, TypeError or OverflowError for what that cannot hold."""
+    if content_type == MSGPACK:
+        return pack(value)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def unpack(raw: bytes, content_type: str | None = None) -> Any:

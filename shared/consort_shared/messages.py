@@ -8,14 +8,14 @@ never from the body.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from consort_shared.codec import Tagged
 from consort_shared.ids import Digest, Name, RunId, Token
 from consort_shared.plan.model import Plan
-from consort_shared.values import ArtefactRef, Json
+from consort_shared.values import ArtefactRef, Json, digest
 
 POISON = "poison"
 """The kind of failure of a task that kills its process again and again."""
@@ -95,15 +95,30 @@ class Redrive(Tagged):
     body: str | None = None
 
 
+def _digest_of(output: dict[str, Any]) -> str:
+    """Of an output that came without; empty, which is no digest, if its value is not JSON."""
+    ref = output.get("ref")
+    if isinstance(ref, ArtefactRef):
+        return ref.artefact
+    try:
+        return digest(output.get("value"))
+    except (TypeError, ValueError, RecursionError):
+        return ""
+
+
 class Output(_Message):
     """A task's result: the value itself, or where it is stored if it is large; and its digest either way.
 
-    The digest is that of the canonical JSON, also of a stored value, whose bytes are that JSON.
+    The digest is that of the canonical JSON, also of a stored value, whose bytes are that JSON. Who does not
+    write canonical JSON leaves it out: it is taken by whoever reads the message.
     """
 
     value: Json = None
     ref: ArtefactRef | None = None
-    digest: Digest
+    digest: Digest = Field(default_factory=_digest_of, validate_default=True)
+
+    def model_post_init(self, context: Any, /) -> None:
+        self.__pydantic_fields_set__.add("digest")
 
 
 class Write(_Message):

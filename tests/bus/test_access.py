@@ -378,7 +378,7 @@ async def test_names_are_literal_in_the_templates(open_as: OpenAs) -> None:
         with pytest.raises(AccessDenied):
             await bus.request(f"in.agent.{NAME}.{new_run_id()}")
         with pytest.raises(NoAnswer):
-            await bus.request("api.submit.n1")
+            await bus.request("api.announce.n1")
 
 
 async def test_attack_forged_reply_can_disturb_but_not_pass_for_others(open_as: OpenAs) -> None:

@@ -204,7 +204,7 @@ async def test_a_refusal_nobody_waits_for_reaches_the_alarm(open_as: OpenAs) -> 
 async def test_nobody_answers(open_as: OpenAs) -> None:
     async with open_as("agent", "a1") as bus:
         with pytest.raises(NoAnswer) as unanswered:
-            await bus.request(str(subjects.ApiSubject("nothing", "a1")))
+            await bus.request(str(subjects.ApiSubject("wanted", "a1")))
         assert unanswered.value.reason == "no responders"
 
 
@@ -244,7 +244,7 @@ async def test_a_restart_is_survived(tmp_path: Path) -> None:
             async with open_bus(server.url, listener) as orchestrator:
                 requests = await orchestrator.nc.subscribe(subjects.API_FILTER)
                 await orchestrator.barrier()
-                asking = asyncio.create_task(bus.request("api.ask.a1", timeout=30))
+                asking = asyncio.create_task(bus.request("api.wanted.a1", timeout=30))
                 await requests.next_msg(timeout=2)
             await asyncio.to_thread(embedded.stop, tmp_path)
             with pytest.raises(NoAnswer, match="disconnected"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from consort_bus import subjects as s
+from consort_bus.jetstream import AckSubject
 
 RUN = "0123456789abcdef0123456789abcdef"
 DIGEST = "ab" * 32
@@ -22,6 +23,7 @@ EXAMPLES: list[tuple[Any, str]] = [
     (s.TimerSubject("set", RUN), f"timer.set.{RUN}"),
     (s.DeadSubject("INBOX", RUN), f"dead.INBOX.{RUN}"),
     (s.DeadSubject("KV_AGENTS", None), "dead.KV_AGENTS.-"),
+    (s.KeySubject("c1", "d" * 32), f"$KV.CONTROL.submit.c1.{'d' * 32}"),
     (s.ContextSubject(RUN, "market_size"), f"$KV.CONTEXT.{RUN}.market_size"),
     (s.AgentSubject("a1", "i1"), "$KV.AGENTS.a1.i1"),
     (s.WaitingSubject("research.market", RUN), f"$KV.WAITING.research/market.{RUN}"),
@@ -91,3 +93,19 @@ def test_numbers_are_spelled_one_way() -> None:
 def test_filters_are_checked_too(build: Any, bad: str) -> None:
     with pytest.raises(ValueError):
         build(bad)
+
+
+def test_a_clients_key_may_be_any_text() -> None:
+    one, other = s.KeySubject.of("c1", "order 17 / *.>"), s.KeySubject.of("c1", "order 18")
+    assert s.KeySubject.parse(str(one)) == one != other
+
+
+def test_where_a_delivery_is_acknowledged_tells_which_it_was() -> None:
+    """In both forms that servers have."""
+    for text in (
+        "$JS.ACK.LOG.agent_a1.3.17.5.1735689600000000000.0",
+        "$JS.ACK.hub.ACCOUNT.LOG.agent_a1.3.17.5.1735689600000000000.0.token",
+    ):
+        assert AckSubject.parse(text) == AckSubject(3, 17)
+    assert AckSubject.parse("$JS.ACK.LOG.agent_a1.x.17.5.1.0") is None
+    assert AckSubject.parse("$JS.API.INFO") is None

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from consort_orchestrator.core import Run
 from consort_orchestrator.core.handoff import delivered
+from consort_shared.codec import MSGPACK
 from consort_shared.entries import Accepted, Fact, Failure, Granted, Opened
 
 
-def addressed(run: Run, facts: tuple[Fact, ...]) -> tuple[tuple[Fact, ...], Granted | None]:
+def addressed(
+    run: Run, facts: tuple[Fact, ...], reads: Callable[[str], str]
+) -> tuple[tuple[Fact, ...], Granted | None]:
     """Whether an entry may be addressed to an agent, and the facts as that agent needs them.
 
     It may when it gives exactly one task and holds nothing else of the run than what that task's hand-off holds
-    anyway: the results that its step needs, or the failure of the attempt before.
+    anyway: the results that its step needs, or the failure of the attempt before. Entries are msgpack, so the
+    agent must read that: `reads` tells the content type.
     """
     grant: Granted | None = None
     for fact in facts:
@@ -19,7 +25,7 @@ def addressed(run: Run, facts: tuple[Fact, ...]) -> tuple[tuple[Fact, ...], Gran
             if grant is not None:
                 return facts, None
             grant = fact
-    if grant is None:
+    if grant is None or reads(grant.agent) != MSGPACK:
         return facts, None
     shown = {prior.path for prior in grant.handoff.priors}
     at_hand: set[str] = set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
@@ -23,7 +24,7 @@ from consort_bus.topology import FIRED_TIMER_TTL
 from consort_orchestrator.core import Run
 from consort_orchestrator.core.handoff import promised
 from consort_orchestrator.core.state import Kept
-from consort_shared.codec import encode, pack, plain
+from consort_shared.codec import MSGPACK, encode, pack_as, plain
 from consort_shared.entries import SCHEMA, Fact, Granted, Waiting, Written
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Answer, EffectAnswer, Hold, Stop
@@ -45,6 +46,7 @@ class Effects:
         artefacts: Artefacts,
         seal: OrchestratorSeal,
         sampled: Callable[[Run], bool],
+        reads: Callable[[str], str],
     ) -> None:
         self._bus = bus
         self._publisher = publisher
@@ -52,6 +54,8 @@ class Effects:
         self._artefacts = artefacts
         self._seal = seal
         self._sampled = sampled
+        self._reads = reads
+        """the content type that an agent's processes read"""
 
     async def of(
         self,
@@ -107,7 +111,8 @@ class Effects:
     async def tell(self, orders: Iterable[tuple[str, Stop | Answer | EffectAnswer | Hold]]) -> None:
         """Orders and answers to agents: not stored, lost if nobody listens, and nothing depends on them."""
         for agent, order in orders:
-            wrapped = self._seal.order(str(ControlSubject(agent)), encode(order), agent)
+            body, content_type = packed(plain(order), self._reads(agent))
+            wrapped = self._seal.order(str(ControlSubject(agent)), body, agent, content_type)
             await self._bus.publish(wrapped.subject, wrapped.payload, headers=wrapped.headers)
 
     async def _set_timer(self, run: str, at: float) -> asyncio.Future[PubAck]:
@@ -133,8 +138,9 @@ class Effects:
                     results[path] = plain(outputs[path])
                 prior["output"] = results[path]
         entry = int(fact.task.partition("-")[0])
-        body = pack({"v": SCHEMA, "run": run.id, "n": entry, "entry": fact.nonce, "granted": granted})
-        payload, headers = await stow(body, self._artefacts)
+        value = {"v": SCHEMA, "run": run.id, "n": entry, "entry": fact.nonce, "granted": granted}
+        body, content_type = packed(value, self._reads(fact.agent))
+        payload, headers = await stow(body, self._artefacts, content_type)
         subject = str(CopySubject(run.id, fact.agent, fact.task))
         sampled = self._sampled(run)
         wrapped = self._seal.address(
@@ -153,6 +159,17 @@ class Effects:
         self, subject: str, payload: bytes, headers: dict[str, str] | None = None
     ) -> asyncio.Future[PubAck]:
         return await self._publisher.publish_nowait(subject, payload, headers)
+
+
+def packed(value: dict[str, Any], content_type: str) -> tuple[bytes, str]:
+    """Plain values as an agent reads them, and the content type of that.
+
+    What JSON cannot hold goes out as it stands in the log: one agent's odd result must not stop the run.
+    """
+    try:
+        return pack_as(content_type, value), content_type
+    except (TypeError, ValueError):
+        return pack_as(MSGPACK, value), MSGPACK
 
 
 async def _all(pending: Sequence[asyncio.Future[PubAck]]) -> None:

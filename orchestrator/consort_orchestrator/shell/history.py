@@ -18,6 +18,7 @@ from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal, Wrapped, body_o
 from consort_bus.errors import FenceRefused
 from consort_bus.leading import leader_last
 from consort_bus.reading import Stored, last, read
+from consort_bus.standing import Standing
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_orchestrator.core import Run, apply, outstanding
@@ -45,6 +46,9 @@ class Loaded:
     copied: dict[str, Granted] = field(default_factory=dict)
     """tasks, by id, that went out as copies of their entry"""
     traced: Traced | None = None
+    """follows the entries, for the run's trace"""
+    standing: Standing | None = None
+    """takes the facts too, for whoever wants to be told where the run stands"""
 
     def undelivered(self) -> list[Granted]:
         """The tasks under way whose copy may not have been sent."""
@@ -65,9 +69,11 @@ class History:
         self._artefacts = artefacts
         self._seal = seal
 
-    async def load(self, run_id: str, traced: Traced | None = None) -> Loaded:
-        """Fold a run from the log; `traced` is shown its entries. Raises BusError, UnknownKind."""
-        loaded = Loaded(Run(run_id), traced=traced)
+    async def load(
+        self, run_id: str, *, traced: Traced | None = None, standing: Standing | None = None
+    ) -> Loaded:
+        """Fold a run from the log; `traced` and `standing` are shown what it has. Raises BusError, UnknownKind."""
+        loaded = Loaded(Run(run_id), traced=traced, standing=standing)
         async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run_id)):
             loaded.tail = stored.seq
             await self._take(loaded, stored)
@@ -91,6 +97,8 @@ class History:
             apply(run, fact, entry.at)
             if isinstance(fact, Granted) and (subject is None or subject.agent is None):
                 loaded.copied[fact.task] = fact
+        if loaded.standing is not None:
+            loaded.standing.take(entry.facts)
         run.n = entry.n
         run.chain = body_digest(body)
         if loaded.traced is not None:

@@ -17,7 +17,7 @@ from consort_bus.pull import Delivery
 from consort_bus.subjects import InboxSubject, IncomingSubject
 from consort_orchestrator.core import Run, Said, Unreadable
 from consort_orchestrator.core.decide import Forged
-from consort_shared.codec import decode
+from consort_shared.codec import decode, unpack
 from consort_shared.errors import DecodeError
 from consort_shared.messages import Redrive, Wake, agent_message, client_message, person_message
 from consort_shared.telemetry.span_ids import parse_traceparent
@@ -44,6 +44,8 @@ class Opened:
     said: Said | None
     refusal: str = ""
     kind: str = REFUSED
+    submits: bool = False
+    """whether it was to hand its run in, although it cannot be read"""
     redrive: tuple[str, Redrive] | None = None
     """who wants which dead letter judged again; what it says is in that letter"""
 
@@ -92,7 +94,8 @@ async def read_message(
     except (DecodeError, ArtefactMissing, ArtefactCorrupt) as exc:
         why = exc.why if isinstance(exc, DecodeError) else str(exc)
         if who.kind == "client":
-            return Opened(Said(sender, Unreadable(why)), why, UNREADABLE)
+            said = Said(sender, Unreadable(why))
+            return Opened(said, why, UNREADABLE, submits=_meant_to_submit(exc, headers))
         return Opened(Said(sender, Forged(seq, f"it cannot be read: {why}")), why, UNREADABLE)
     nonce = run.nonces.get(message.task)
     if nonce is None:
@@ -110,6 +113,17 @@ def _caller(headers: Mapping[str, str]) -> str:
     """The span that something was said under; what is no `traceparent` is ignored, as its standard says."""
     header = headers.get(TRACE)
     return header.strip() if header is not None and parse_traceparent(header) is not None else ""
+
+
+def _meant_to_submit(error: Exception, headers: Mapping[str, str] | None) -> bool:
+    """Whether what cannot be read says at least that it is a submission: a plan with a fault in its form."""
+    if not isinstance(error, DecodeError):
+        return False
+    try:
+        value = unpack(error.raw, headers.get(CONTENT_TYPE) if headers else None)
+    except DecodeError:
+        return False
+    return isinstance(value, dict) and value.get("say") == "submit"
 
 
 def _forged(sender: str, seq: int, why: str) -> Opened:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from consort_bus import subjects
 from consort_bus.connection import Bus
-from consort_bus.envelope import OrchestratorSeal
+from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal
 from consort_bus.errors import BusError
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
@@ -34,7 +34,7 @@ from consort_orchestrator.shell.history import History, UnknownKind
 from consort_orchestrator.shell.pauses import Pauses
 from consort_orchestrator.shell.registry import REREAD, Registry
 from consort_shared.card import AgentCard, Announce, AskWanted, Wanted, Welcome
-from consort_shared.codec import MSGPACK, decode, encode
+from consort_shared.codec import JSON, MSGPACK, decode, pack_as, plain
 from consort_shared.errors import DecodeError
 from consort_shared.failpoints import failpoint
 
@@ -131,22 +131,26 @@ class Joining:
             log.warning("a request in the name of %s is not %s's: ignored", where.who, where.who)
             return
         answer: BaseModel | None
+        content_type = heard.headers.get(CONTENT_TYPE)
         try:
             if where.verb == WANTED:
-                answer = await self._wanted(heard.data)
+                answer = await self._wanted(heard.data, content_type)
             else:
-                answer = await self._welcome(where.who, heard.data)
+                answer = await self._welcome(where.who, heard.data, content_type)
         except DecodeError as exc:
             answer = Welcome(accepted=False, why=f"the card cannot be read: {exc.why}")
         except BusError as exc:
             log.warning("agent %s cannot be answered now: %s", where.who, exc)
             return
         if answer is not None:
-            await self._bus.publish(heard.reply, encode(answer))
+            # Who asks in msgpack is answered in it, everybody else in JSON.
+            content_type = MSGPACK if content_type == MSGPACK else JSON
+            body = pack_as(content_type, plain(answer))
+            await self._bus.publish(heard.reply, body, headers={CONTENT_TYPE: content_type})
 
-    async def _wanted(self, data: bytes) -> Wanted | None:
+    async def _wanted(self, data: bytes, content_type: str | None) -> Wanted | None:
         """Whether a task is still to be done. One that is not known here may be newer than what was read."""
-        asked = decode(_ask_wanted, data, MSGPACK)
+        asked = decode(_ask_wanted, data, content_type)
         try:
             run = (await self._history.load(asked.run)).run
         except (UnknownKind, IllegalMove, ValueError) as exc:  # whoever owns the run reports that
@@ -156,8 +160,8 @@ class Joining:
             return Wanted(wanted="no")
         return Wanted(wanted="later" if run.paused is not None else "yes")
 
-    async def _welcome(self, agent: str, data: bytes) -> Welcome | None:
-        announce = decode(_announce, data, MSGPACK)
+    async def _welcome(self, agent: str, data: bytes, content_type: str | None) -> Welcome | None:
+        announce = decode(_announce, data, content_type)
         if announce.card.name != agent:
             return Welcome(
                 accepted=False, why=f"the card names {announce.card.name!r}, the credentials {agent!r}"

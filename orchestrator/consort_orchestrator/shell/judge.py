@@ -188,7 +188,7 @@ class Judge:
             if first is not None and run.plan is None and run.finished is None:
                 if isinstance(first.message, Submit):
                     opened = self._admitted(opened, first, found)
-                elif self._too_early(first, found):
+                elif not opened.submits and self._too_early(first, found):
                     incoming.delivery.nak(_LATER)
                     found.put_off.append(incoming)
                     continue
@@ -223,7 +223,7 @@ class Judge:
         self, case: Case, run: Run, decision: Decision, causes: tuple[Cause, ...], now: float
     ) -> bool:
         """Store the decision as the run's next entry. Whether it is addressed to the one agent it gives a task."""
-        facts, grant = addressed(run, decision.facts)
+        facts, grant = addressed(run, decision.facts, self._registry.reads)
         entry = Entry(
             v=SCHEMA,
             run=run.id,
@@ -299,7 +299,7 @@ class Judge:
     async def _load(self, case: Case) -> Run:
         """Fold the run from the log, and make good what a crash may have left undone."""
         case.traced = None if self._follow_for_trace is None else self._follow_for_trace(case.id)
-        loaded = await self._history.load(case.id, case.traced)
+        loaded = await self._history.load(case.id, traced=case.traced)
         case.tail = loaded.tail
         case.timer = None
         case.foreign.clear()

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from consort_bus import subjects
 from consort_bus.buckets import Bucket
 from consort_bus.connection import Bus
-from consort_bus.envelope import OrchestratorSeal
+from consort_bus.envelope import CONTENT_TYPE, OrchestratorSeal
 from consort_bus.errors import BusError
 from consort_bus.listen import Heard, listening
 from consort_bus.subjects import AgentSubject
@@ -28,7 +28,7 @@ from consort_orchestrator.core import Candidate
 from consort_orchestrator.core.state import Node
 from consort_orchestrator.shell.pauses import Pauses
 from consort_shared.card import AgentCard, Presence
-from consort_shared.codec import MSGPACK, decode
+from consort_shared.codec import JSON, MSGPACK, decode
 from consort_shared.entries import Accepted, Doubted, Fact, Failure, Granted, Heeded
 from consort_shared.errors import DecodeError
 
@@ -57,6 +57,8 @@ class Registry:
         self._seal = seal
         self._seen: dict[str, dict[str, _Seen]] = defaultdict(dict)
         self._offers: dict[str, list[tuple[str, int]]] = {}
+        self._binary: frozenset[str] = frozenset()
+        """agents all of whose processes read msgpack"""
         self._load: dict[str, int] = defaultdict(int)
         self._on_new_skills: list[Callable[[], None]] = []
 
@@ -75,6 +77,10 @@ class Registry:
         if self._pauses:
             offers = [(name, slots) for name, slots in offers if name not in self._pauses]
         return [Candidate(name, slots, self._load[name]) for name, slots in offers]
+
+    def reads(self, agent: str) -> str:
+        """The content type that every process of an agent reads. JSON where that is not known: all read it."""
+        return MSGPACK if agent in self._binary else JSON
 
     def paused(self, nodes: Iterable[Node]) -> frozenset[str]:
         """Those among the agents of some tasks that are paused."""
@@ -160,7 +166,7 @@ class Registry:
         if not self._seal.genuine_from(where.agent, subject, data, headers):
             return
         try:
-            presence = decode(_presence, data, MSGPACK)
+            presence = decode(_presence, data, headers.get(CONTENT_TYPE))
         except DecodeError as exc:
             log.warning("agent %s: unreadable sign of life: %s", where.agent, exc.why)
             return
@@ -175,6 +181,11 @@ class Registry:
             slots = sum(seen.presence.card.slots for seen in instances.values())
             for skill in {skill.name for seen in instances.values() for skill in seen.presence.card.skills}:
                 offers.setdefault(skill, []).append((agent, slots))
+        self._binary = frozenset(
+            agent
+            for agent, instances in self._seen.items()
+            if instances and all(seen.presence.card.encoding == "msgpack" for seen in instances.values())
+        )
         new = offers.keys() - self._offers.keys()
         self._offers = offers
         if new:

@@ -29,6 +29,7 @@ from consort_bus.subjects import InboxSubject
 from consort_bus.topology import PRIORITY_GROUP, SHARD_PIN_TIMEOUT
 from consort_bus.wire import Wire
 from consort_orchestrator.shell.admission import Admission
+from consort_orchestrator.shell.asking import Asking
 from consort_orchestrator.shell.dead import DeadLetters
 from consort_orchestrator.shell.desk import Desk
 from consort_orchestrator.shell.effects import Effects
@@ -87,11 +88,13 @@ class Orchestrator:
             artefacts,
             seal,
             self._spans.sampled,
+            self.registry.reads,
         )
         self._joining = Joining(
             bus.identity.name, bus, wire, publisher, seal, self.registry, pauses, history, now
         )
         self._admission = Admission(wire)
+        self._asking = Asking(bus, publisher, control, artefacts, seal, history, self._admission, now)
         redriving = Redriving(dead, seal, artefacts)
         self._judge = Judge(
             self.writer,
@@ -132,6 +135,7 @@ class Orchestrator:
             background = [
                 group.create_task(self.registry.run()),
                 group.create_task(self._joining.run()),
+                group.create_task(self._asking.run()),
                 group.create_task(self._admission.run()),
                 group.create_task(self._presences.run(pulls)),
                 group.create_task(self._janitor.run(pulls[0])),

@@ -18,10 +18,16 @@ def schema() -> dict[str, Any]:
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     made["$id"] = ID
     made["title"] = "Consort plan"
-    for model in (InputSpec, Retry, ForEach, Repeat, Step, Undo):
-        _allow_text(model, made["$defs"][model.__name__]["properties"])
-    made["properties"]["timeout"] = _perhaps(made["properties"]["timeout"])
+    loosen(made, made["$defs"])
     return made
+
+
+def loosen(plan: dict[str, Any], parts: dict[str, Any]) -> None:
+    """Allow durations as text in the schema of a plan and of its parts, which the model does not tell of."""
+    for model in (InputSpec, Retry, ForEach, Repeat, Step, Undo):
+        long = f"{model.__module__}.{model.__name__}".replace(".", "__")  # where another has the same name
+        _allow_text(model, parts[long if long in parts else model.__name__]["properties"])
+    plan["properties"]["timeout"] = _perhaps(plan["properties"]["timeout"])
 
 
 def _perhaps(duration: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from consort_shared.plan.model import Plan
 from consort_shared.plan.reader import Document, read_json, read_yaml
 from consort_shared.plan.scopes import Path
 from consort_shared.plan.wording import kind_of
+from consort_shared.values import Json
 
-__all__ = ["MAX_BYTES", "LoadedPlan", "load", "load_checked", "loads"]
+__all__ = ["MAX_BYTES", "LoadedPlan", "load", "load_checked", "loads", "of_value"]
 
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes of a plan file."""
@@ -82,6 +83,14 @@ def load_checked(path: str | FilePath, skills: Mapping[str, SkillInfo] | None = 
     if faults := check(loaded.plan, skills=skills, lines=loaded.lines):
         raise PlanError(faults, loaded.source)
     return loaded.plan
+
+
+def of_value(value: Json, source: str = "plan") -> Plan:
+    """The plan in a value that was read already, fit to be run. Raises InvalidInput, or PlanError with every fault."""
+    plan = _plan(Document(value), source)
+    if faults := check(plan):
+        raise PlanError(faults, source)
+    return plan
 
 
 def _raw(file: FilePath) -> bytes:
