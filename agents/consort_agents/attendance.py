@@ -53,6 +53,15 @@ class Attendance:
         self._ahead: float | None = None
         self.joined = 0.0
         """when this process was welcomed last, by the bus's clock; 0 before"""
+        self._shown = time.monotonic()
+
+    @property
+    def unseen(self) -> str:
+        """Why orchestrators do not count on this process, empty when they do."""
+        if self.joined == 0:
+            return "no orchestrator has welcomed it yet"
+        silent = time.monotonic() - self._shown
+        return f"the bus has not taken its signs of life for {silent:.0f} s" if silent > PRESENCE_TTL else ""
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that deadlines are set by; own time where no orchestrator told it."""
@@ -112,6 +121,7 @@ class Attendance:
         await self._presences.put(
             wrapped.subject, wrapped.payload, headers=wrapped.headers, ttl=timedelta(seconds=PRESENCE_TTL)
         )
+        self._shown = time.monotonic()
 
     async def keep_showing(self, busy: Callable[[], int]) -> None:
         """Show signs of life until cancelled."""

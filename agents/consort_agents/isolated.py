@@ -30,8 +30,8 @@ from consort_agents.performing import Ended, Returned, attempt_here, not_json
 from consort_agents.pipe import Frame, FrameTooLarge, packed, receive
 from consort_bus.errors import BusError
 from consort_shared.entries import HandOff
-from consort_shared.logs import set_up_logging
 from consort_shared.messages import Declined, Failed, PutAnswer
+from consort_shared.telemetry.logs import set_up_logging
 from consort_shared.values import ArtefactRef, Json, canonical
 
 _DIE_WITH_PARENT = 1

@@ -45,6 +45,7 @@ from consort_shared.codec import MSGPACK, decode
 from consort_shared.errors import DecodeError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Failed, Outcome, order_message
+from consort_shared.telemetry.health import NOT_CONNECTED, STOPPING
 from consort_shared.upcast import TooNew
 from consort_shared.values import NoSuchPath
 
@@ -95,6 +96,17 @@ class Worker:
         self.left = 0
         """what did not end with the process's work: functions in threads, and skills that do not let themselves
         be cancelled"""
+
+    @property
+    def unready(self) -> str:
+        """Why it takes no tasks, in one sentence; empty while it does."""
+        if not self._bus.connected:
+            return NOT_CONNECTED
+        if self._pull is None or self._attendance.unseen:
+            return self._attendance.unseen or "it is starting"
+        if self._pull.paused:
+            return STOPPING
+        return "its consumer is not there; an orchestrator makes it anew" if self._pull.missing else ""
 
     async def run(
         self,

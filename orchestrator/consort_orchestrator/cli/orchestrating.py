@@ -15,27 +15,30 @@ from consort_orchestrator.cli.opening import creds_wanted, local_bus
 from consort_orchestrator.cli.options import Place
 from consort_orchestrator.shell.service import Orchestrator
 from consort_shared.lifeline import hold_on
-from consort_shared.logs import set_up_logging
 from consort_shared.looping import run_for_long
+from consort_shared.telemetry.health import answering
+from consort_shared.telemetry.logs import set_up_logging
+from consort_shared.telemetry.options import Telling
 
 CONNECT_PATIENCE = 30.0
 """Seconds to wait for a bus that is just starting."""
 log = logging.getLogger("consort.orchestrator")
 
 
-def serve(place: Place, name: str, log_level: str) -> None:
-    """Run an orchestrator until told to stop. Raises BusError."""
-    set_up_logging(log_level)
-    run_for_long(_serve(place, name))
+def serve(place: Place, name: str, telling: Telling) -> None:
+    """Run an orchestrator until told to stop. Raises BusError, PortTaken."""
+    set_up_logging(telling.log_level, telling.log_format)
+    run_for_long(_serve(place, name, telling))
 
 
-async def _serve(place: Place, name: str) -> None:
+async def _serve(place: Place, name: str, telling: Telling) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hold_on(lambda: loop.call_soon_threadsafe(stop.set))
     async with AsyncExitStack() as stack:
+        vitals = await stack.enter_async_context(answering(telling.health))
         url, credentials = await _identity(stack, place, name)
         bus = await stack.enter_async_context(
             open_bus(url, credentials, client_name=f"orchestrator {name}", patience=CONNECT_PATIENCE)
@@ -43,7 +46,9 @@ async def _serve(place: Place, name: str) -> None:
         await topology.require(bus)
         wire = await stack.enter_async_context(Wire(bus.nc, bus))
         closed = asyncio.create_task(bus.wait_closed())
-        work = asyncio.create_task(Orchestrator(bus, wire).run(stop))
+        orchestrator = Orchestrator(bus, wire)
+        vitals.ready_unless(lambda: orchestrator.unready)
+        work = asyncio.create_task(orchestrator.run(stop))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
         if closed.done():
             work.cancel()

@@ -24,6 +24,7 @@ from types import TracebackType
 from consort_orchestrator.cli.wording import one_line, span
 from consort_shared.errors import ConsortError
 from consort_shared.lifeline import Lifeline
+from consort_shared.telemetry.health import for_children
 
 PAUSES = (0.2, 20.0)
 """Seconds before a child is started again: after its first death, and at most."""
@@ -137,7 +138,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._lifeline.environment(),
+                env=self._lifeline.environment(for_children(os.environ)),
                 pass_fds=(self._lifeline.reading,),
                 process_group=0,
             )

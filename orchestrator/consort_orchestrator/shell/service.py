@@ -42,6 +42,7 @@ from consort_orchestrator.shell.presence import Presences
 from consort_orchestrator.shell.redriving import Redriving
 from consort_orchestrator.shell.registry import Registry
 from consort_shared.plan.expressions import condition
+from consort_shared.telemetry.health import NOT_CONNECTED, STOPPING
 
 SWEEP = 1.0
 BATCH = 64
@@ -106,10 +107,19 @@ class Orchestrator:
             lambda: self._judge.decisions,
         )
         self._janitor = Janitor(bus, wire, publisher, history, self.registry, self._clock)
+        self._bus = bus
+        self._stage = "it is starting"
 
     @property
     def health(self) -> Health:
         return Health(self.writer, self._judge.decisions, self._desk.cached)
+
+    @property
+    def unready(self) -> str:
+        """Why it does not judge what comes, in one sentence; empty while it does."""
+        if not self._bus.connected:
+            return NOT_CONNECTED
+        return self._stage or self._presences.unsettled
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until told to stop, then finish what is in hand."""
@@ -127,9 +137,11 @@ class Orchestrator:
             await self.registry.refresh()
             condition("true").evaluate({})  # the first expression loads the language: not while runs wait
             pulling = [group.create_task(pull.run()) for pull in pulls]
+            self._stage = ""
             log.info("orchestrator %s is ready", self.writer)
             ready()
             await stop.wait()
+            self._stage = STOPPING
             await self._presences.leave()
             for pull, task in zip(pulls, pulling, strict=True):
                 pull.yield_pin()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
 
@@ -53,13 +52,13 @@ def _about(record: logging.LogRecord) -> dict[str, str]:
     return {key: str(value) for key in ABOUT if (value := getattr(record, key, None)) is not None}
 
 
-def set_up_logging(level: str = "info") -> None:
+def set_up_logging(level: str = "info", style: str = "human") -> None:
     """Send the records of this process to standard error.
 
     For processes to call; a library leaves logging to its host.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if os.environ.get("CONSORT_LOG_FORMAT") == "json" else _Line())
+    handler.setFormatter(_Json() if style == "json" else _Line())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
