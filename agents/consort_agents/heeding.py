@@ -47,6 +47,8 @@ class InHand:
     in_thread: bool = False
     off: bool = False
     """called off: nothing is reported any more"""
+    began: float = 0.0
+    """by the monotonic clock, when its skill was called, until it is reported on; 0 for neither"""
 
 
 class Heeding:

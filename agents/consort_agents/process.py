@@ -31,6 +31,7 @@ from consort_shared.lifeline import hold_on
 from consort_shared.looping import run_for_long
 from consort_shared.telemetry.health import answering
 from consort_shared.telemetry.logs import set_up_logging
+from consort_shared.telemetry.metering import Meters, metering
 from consort_shared.telemetry.options import Telling, telling_options
 
 __all__ = ["find_agent", "main", "serve", "show_cards"]
@@ -47,6 +48,7 @@ async def serve(
     slots: int | None,
     grace: timedelta,
     telling: Telling,
+    meters: Meters,
 ) -> None:
     """Run an agent until SIGTERM or SIGINT; a second one has what is in hand handed back at once.
 
@@ -62,12 +64,13 @@ async def serve(
         loop.add_signal_handler(number, told)
     hold_on(lambda: loop.call_soon_threadsafe(stop.set), patience=grace.total_seconds() + 15)
     async with (
-        answering(telling.health) as vitals,
+        answering(telling.health, meters.scrape) as vitals,
         open_bus(server, credentials, client_name=f"agent {agent.name}", patience=30) as bus,
         Wire(bus.nc, bus) as wire,
     ):
         worker = Worker(agent, bus, wire, slots=slots, name=name)
         vitals.ready_unless(lambda: worker.unready)
+        worker.observe()
         closed = asyncio.create_task(bus.wait_closed())
         work = asyncio.create_task(worker.run(stop, grace=grace, hurry=hurry))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +81,7 @@ async def serve(
         work.result()
     if worker.left:
         log.warning("agent %s ends with %d tasks that do not stop", agent.name, worker.left)
+        meters.close()
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
@@ -124,10 +128,18 @@ def main(
     try:
         found = find_agent(agent)
         credentials = Credentials.load(creds)
-        serving = serve(
-            found, agent, server, credentials, slots=slots, grace=timedelta(seconds=grace), telling=telling
-        )
-        run_for_long(serving)
+        with metering("agent", found.name, telling.health is not None) as meters:
+            serving = serve(
+                found,
+                agent,
+                server,
+                credentials,
+                slots=slots,
+                grace=timedelta(seconds=grace),
+                telling=telling,
+                meters=meters,
+            )
+            run_for_long(serving)
     except* ConsortError as group:
         first = group.exceptions[0]
         while isinstance(first, BaseExceptionGroup):

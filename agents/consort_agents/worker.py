@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+from consort_agents import telling
 from consort_agents.admission import Admission, growing
 from consort_agents.artefacts import Artefacts as ContextArtefacts
 from consort_agents.attendance import Attendance
@@ -45,7 +46,6 @@ from consort_shared.codec import MSGPACK, decode
 from consort_shared.errors import DecodeError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Failed, Outcome, order_message
-from consort_shared.telemetry.health import NOT_CONNECTED, STOPPING
 from consort_shared.upcast import TooNew
 from consort_shared.values import NoSuchPath
 
@@ -53,7 +53,6 @@ SHORTEST_PULL, LONGEST_PULL = 2.0, 30.0
 """Seconds that a request for tasks is open."""
 
 log = logging.getLogger("consort.agent")
-_skill_log = logging.getLogger("consort.skill")
 
 
 class Worker:
@@ -100,13 +99,11 @@ class Worker:
     @property
     def unready(self) -> str:
         """Why it takes no tasks, in one sentence; empty while it does."""
-        if not self._bus.connected:
-            return NOT_CONNECTED
-        if self._pull is None or self._attendance.unseen:
-            return self._attendance.unseen or "it is starting"
-        if self._pull.paused:
-            return STOPPING
-        return "its consumer is not there; an orchestrator makes it anew" if self._pull.missing else ""
+        return self._attendance.unready(self._bus.connected, self._pull)
+
+    def observe(self) -> None:
+        """Keep the figures that are looked up when somebody takes them. Once in a process."""
+        telling.observe(self.card, self._bus, lambda: self.unready, lambda: len(self._in_hand))
 
     async def run(
         self,
@@ -194,12 +191,14 @@ class Worker:
             task = await read_task(
                 delivery.subject, delivery.data, delivery.headers, self.card.name, self._seal, self._artefacts
             )
+            telling.delivered(delivery)
             if self._known(task, delivery):
                 return
             current = asyncio.current_task()
             assert current is not None
             held = InHand(task, delivery, current, task.granted.deadline + OVERDUE_AFTER)
             self._in_hand[task.key] = held
+            telling.about(task)
             if await self._admission.may_begin(held):
                 await self._work(held)
         except TooNew as exc:
@@ -221,6 +220,7 @@ class Worker:
             _newest(held, delivery).nak(growing(delivery))
         finally:
             if held is not None:
+                telling.left(held)
                 del self._in_hand[held.task.key]
             self._free()
 
@@ -247,6 +247,7 @@ class Worker:
             await self._admission.without_skill(held)
             return
         failpoint("task-taken")
+        telling.begun(held, self._attendance.now())
         began = time.monotonic()
         outcome = await self._outcome(held, skill)
         if held.off:
@@ -282,6 +283,7 @@ class Worker:
 
     async def _report(self, held: InHand, outcome: Outcome, seconds: float = 0.0) -> None:
         await self._speaker.report(held.task, outcome, seconds)
+        telling.reported(held, outcome, seconds)
         failpoint("report-stored")
         held.delivery.ack()
         asyncio.get_running_loop().call_soon(failpoint, "task-acknowledged")  # it is sent when this turn ends
@@ -300,7 +302,7 @@ class Worker:
             values=values,
             trouble=granted.trouble,
             deadline=granted.deadline,
-            log=_logger(task),
+            log=telling.logger(task),
             voice=AttemptVoice(self._speaker, task, loop),
         )
 
@@ -354,9 +356,3 @@ class Worker:
 
 def _newest(held: InHand | None, delivery: Delivery) -> Delivery:
     return delivery if held is None else held.delivery
-
-
-def _logger(task: Task) -> logging.LoggerAdapter[logging.Logger]:
-    granted = task.granted
-    about = {"run": task.run, "task": granted.task, "step": granted.path, "skill": granted.skill}
-    return logging.LoggerAdapter(_skill_log, about)

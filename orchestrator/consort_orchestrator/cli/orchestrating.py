@@ -18,6 +18,7 @@ from consort_shared.lifeline import hold_on
 from consort_shared.looping import run_for_long
 from consort_shared.telemetry.health import answering
 from consort_shared.telemetry.logs import set_up_logging
+from consort_shared.telemetry.metering import Meters, metering
 from consort_shared.telemetry.options import Telling
 
 CONNECT_PATIENCE = 30.0
@@ -28,17 +29,18 @@ log = logging.getLogger("consort.orchestrator")
 def serve(place: Place, name: str, telling: Telling) -> None:
     """Run an orchestrator until told to stop. Raises BusError, PortTaken."""
     set_up_logging(telling.log_level, telling.log_format)
-    run_for_long(_serve(place, name, telling))
+    with metering("orchestrator", name, telling.health is not None) as meters:
+        run_for_long(_serve(place, name, telling, meters))
 
 
-async def _serve(place: Place, name: str, telling: Telling) -> None:
+async def _serve(place: Place, name: str, telling: Telling, meters: Meters) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hold_on(lambda: loop.call_soon_threadsafe(stop.set))
     async with AsyncExitStack() as stack:
-        vitals = await stack.enter_async_context(answering(telling.health))
+        vitals = await stack.enter_async_context(answering(telling.health, meters.scrape))
         url, credentials = await _identity(stack, place, name)
         bus = await stack.enter_async_context(
             open_bus(url, credentials, client_name=f"orchestrator {name}", patience=CONNECT_PATIENCE)
@@ -48,6 +50,7 @@ async def _serve(place: Place, name: str, telling: Telling) -> None:
         closed = asyncio.create_task(bus.wait_closed())
         orchestrator = Orchestrator(bus, wire)
         vitals.ready_unless(lambda: orchestrator.unready)
+        orchestrator.observe()
         work = asyncio.create_task(orchestrator.run(stop))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
         if closed.done():

@@ -38,6 +38,7 @@ from consort_shared.control import SettledMark
 from consort_shared.entries import Granted
 from consort_shared.failpoints import failpoint
 from consort_shared.ids import traceparent
+from consort_shared.telemetry import metrics
 from consort_shared.values import INLINE_LIMIT
 
 _LONGEST_REASON = 2000
@@ -151,4 +152,5 @@ class DeadLetters:
         await self._publisher.publish(
             str(where), data, {name: text for name, text in headers.items() if text}
         )
+        metrics.set_aside(headers[KIND])
         failpoint("letter-stored")

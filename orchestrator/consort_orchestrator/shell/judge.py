@@ -31,6 +31,7 @@ from consort_orchestrator.core import (
 )
 from consort_orchestrator.core.decide import Forged
 from consort_orchestrator.core.state import in_hand
+from consort_orchestrator.shell import chronicle
 from consort_orchestrator.shell.addressing import addressed
 from consort_orchestrator.shell.admission import Admission
 from consort_orchestrator.shell.cases import Case
@@ -44,6 +45,7 @@ from consort_shared.codec import unpack
 from consort_shared.entries import SCHEMA, Cause, Entry, Failure, Redriven, body_digest, kind_of
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import POISON, Submit
+from consort_shared.telemetry import metrics
 
 ATTEMPTS = 20
 """How often one batch is decided anew when others write to the same run."""
@@ -103,11 +105,13 @@ class Judge:
     async def judge(self, case: Case, batch: Sequence[Incoming]) -> None:
         """Judge a batch to its end. Raises BusError, and whatever a history that cannot be folded raises."""
         refused = 0
+        chronicle.taken(batch)
         while refused < ATTEMPTS:
             try:
                 await self._attempt(case, batch)
             except FenceRefused:
                 refused += 1
+                metrics.fence_refused()
                 case.forget()
                 await asyncio.sleep(_PAUSE * (refused - 1))
             except NeedArtefacts as exc:
@@ -151,6 +155,8 @@ class Judge:
         direct = (
             await self._append(case, run, decision, tuple(opened.causes), now) if decision.facts else False
         )
+        if decision.facts:
+            chronicle.decided(run, decision.facts, batch, self._now(), copies=not direct)
         failpoint("entry-stored")
         case.run = run
         case.foreign.clear()
@@ -227,8 +233,6 @@ class Judge:
         run.n += 1
         self.decisions += 1
         self._registry.count(facts)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("run %s entry %d: %s", run.id, run.n, ", ".join(fact.fact for fact in facts))
         return grant is not None
 
     async def _follow(

@@ -28,7 +28,9 @@ from consort_bus.pull import Delivery, Pull
 from consort_bus.subjects import InboxSubject
 from consort_bus.topology import PRIORITY_GROUP, SHARD_PIN_TIMEOUT
 from consort_bus.wire import Wire
+from consort_orchestrator.shell import backlog, chronicle
 from consort_orchestrator.shell.admission import Admission
+from consort_orchestrator.shell.backlog import Backlog
 from consort_orchestrator.shell.dead import DeadLetters
 from consort_orchestrator.shell.desk import Desk
 from consort_orchestrator.shell.effects import Effects
@@ -42,7 +44,10 @@ from consort_orchestrator.shell.presence import Presences
 from consort_orchestrator.shell.redriving import Redriving
 from consort_orchestrator.shell.registry import Registry
 from consort_shared.plan.expressions import condition
+from consort_shared.telemetry import metrics
 from consort_shared.telemetry.health import NOT_CONNECTED, STOPPING
+from consort_shared.telemetry.looking import Reading
+from consort_shared.telemetry.metrics import Whole
 
 SWEEP = 1.0
 BATCH = 64
@@ -108,6 +113,7 @@ class Orchestrator:
         )
         self._janitor = Janitor(bus, wire, publisher, history, self.registry, self._clock)
         self._bus = bus
+        self._backlog = Backlog(bus, wire, self._presences, self._clock)
         self._stage = "it is starting"
 
     @property
@@ -120,6 +126,14 @@ class Orchestrator:
         if not self._bus.connected:
             return NOT_CONNECTED
         return self._stage or self._presences.unsettled
+
+    def observe(self) -> None:
+        """Keep the figures that are looked up when somebody takes them. Once in a process, in its loop."""
+        chronicle.begin()
+        metrics.observe_process(
+            "orchestrator", self._bus.identity.name, lambda: self.unready, lambda: self._bus.reconnects
+        )
+        metrics.observe_whole(Reading(self._backlog.look, Whole(), every=backlog.EVERY))
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until told to stop, then finish what is in hand."""

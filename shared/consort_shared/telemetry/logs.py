@@ -1,8 +1,12 @@
-"""How processes log: one line per event to standard error, or JSON when asked.
+"""How processes log: one line per event to standard error, for people or, as JSON, for programs.
 
-`CONSORT_LOG_FORMAT=json` gives one JSON object per line, with run, step and task
-where a record has them. Secrets never reach a logger: nothing that holds one has a
-readable representation.
+What a record is about (run, step, task, skill, agent) is known from where it was made,
+also when the code that logs knows nothing of it: the process says what it is at work on
+(`set_about`), and whatever is logged in that context is marked so. Threads of a pool and
+coroutines inherit it; a thread that is started bare does not.
+
+Secrets never reach a logger: nothing that holds one has a readable representation. Nor
+does what skills are given and give; `without_words` is how an error of theirs is logged.
 """
 
 from __future__ import annotations
@@ -10,10 +14,55 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-ABOUT = ("run", "step", "task", "skill")
-"""What a record may be about; passed to a logger as `extra`."""
+SHOWN = ("run", "entry", "step", "task", "skill", "agent")
+"""What a record may be about: passed to a logger as `extra`, or known from its context."""
+_OWN = ("consort.", "consort")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a process is at work on."""
+
+    run: str
+    step: str = ""
+    task: str = ""
+    skill: str = ""
+    agent: str = ""
+
+
+_about: ContextVar[About | None] = ContextVar("consort_about", default=None)
+_about_everywhere: About | None = None
+
+
+def set_about(about: About) -> None:
+    """From here on, in this context: in an asyncio task of one's own, and in what is started from it."""
+    _about.set(about)
+
+
+def set_about_everywhere(about: About) -> None:
+    """In every thread of a process that does one thing at a time."""
+    global _about_everywhere
+    _about_everywhere = about
+
+
+class Marking(logging.Filter):
+    """Marks each record with what it is about. For the handler of a program that lets agents run in it, too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        about = _about.get() or _about_everywhere
+        if about is not None:
+            for name in ("run", "step", "task", "skill", "agent"):
+                if getattr(record, name, None) is None and (value := getattr(about, name)):
+                    setattr(record, name, value)
+        if (span := _span(getattr(record, "run", None))) is not None:
+            record.span_id = span
+        return True
 
 
 class _Line(logging.Formatter):
@@ -25,8 +74,9 @@ class _Line(logging.Formatter):
             .astimezone()
             .isoformat(sep=" ", timespec="milliseconds")[:-6]
         )
-        about = " ".join(f"{key}={value}" for key, value in _about(record).items())
-        line = f"{when} {record.levelname.lower():7} {record.getMessage()}" + (
+        about = " ".join(f"{key}={value}" for key, value in _marks(record).items())
+        whose = "" if record.name.startswith(_OWN) else f"{record.name}: "
+        line = f"{when} {record.levelname.lower():7} {whose}{record.getMessage()}" + (
             f"  ({about})" if about else ""
         )
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -36,20 +86,35 @@ class _Json(logging.Formatter):
     """For programs: one object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        marks = _marks(record)
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
-            **_about(record),
+            "message": record.getMessage(),
+            **marks,
         }
+        if "run" in marks:
+            told["trace_id"] = marks["run"]  # a run's id is that of its trace
+        if (span := getattr(record, "span_id", None)) is not None:
+            told["span_id"] = span
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
         return json.dumps(told, default=str)
 
 
-def _about(record: logging.LogRecord) -> dict[str, str]:
-    return {key: str(value) for key in ABOUT if (value := getattr(record, key, None)) is not None}
+def _marks(record: logging.LogRecord) -> dict[str, Any]:
+    found = ((key, getattr(record, key, None)) for key in SHOWN)
+    return {key: value if isinstance(value, int) else str(value) for key, value in found if value is not None}
+
+
+def _span(run: str | None) -> str | None:
+    """The span that the record was made in, if it is one of the run's trace. Loads nothing for it."""
+    tracing = sys.modules.get("opentelemetry.trace")
+    if tracing is None or run is None:
+        return None
+    span = tracing.get_current_span().get_span_context()
+    return f"{span.span_id:016x}" if span.is_valid and f"{span.trace_id:032x}" == run else None
 
 
 def set_up_logging(level: str = "info", style: str = "human") -> None:
@@ -59,7 +124,31 @@ def set_up_logging(level: str = "info", style: str = "human") -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Line())
+    handler.addFilter(Marking())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("consort").setLevel(logging.getLevelNamesMapping().get(level.upper(), logging.INFO))
+
+
+def in_force() -> tuple[str, str]:
+    """Level and style, for a child process to log as this one does."""
+    level = logging.getLevelName(logging.getLogger("consort").getEffectiveLevel())
+    styles = ("json" for handler in logging.getLogger().handlers if isinstance(handler.formatter, _Json))
+    return level, next(styles, "human")
+
+
+def without_words(error: BaseException) -> str:
+    """Where an error was raised, and of which kinds it and its causes are, but nothing that it says.
+
+    What an error of a skill says may hold what the skill was given.
+    """
+    told: list[str] = []
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        frames = "".join(traceback.StackSummary.extract(traceback.walk_tb(at.__traceback__)).format())
+        told.append(f"{frames}{type(at).__name__}")
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    return "\nbecause of\n".join(told)
