@@ -18,7 +18,7 @@ from consort_bus.wire import Wire
 from consort_orchestrator.shell.presence import Presences
 from consort_shared.telemetry.metrics import Queue, Whole
 
-EVERY = 5.0
+EVERY = 2.0
 """Seconds for which what was found is good."""
 COUNT_EVERY, COUNT_SHARE = 30.0, 0.01
 """Seconds between two counts of the runs at least, and the part of the time that counting may take."""

@@ -19,6 +19,8 @@ from consort_shared.errors import ConsortError
 
 SHARE = 0.02
 """The part of the time that readings may take."""
+AGAIN = 0.5
+"""Seconds after which it is asked again where there was nothing."""
 
 log = logging.getLogger("consort.metrics")
 T = TypeVar("T")
@@ -47,7 +49,8 @@ class Reading(Generic[T]):
                 return self._value
             self._value = self._taken()
             now = time.monotonic()
-            self._due = now + max(self._every, (now - began) / SHARE)
+            good = AGAIN if self._value == self._nothing else self._every
+            self._due = now + max(good, (now - began) / SHARE)
             return self._value
 
     def _taken(self) -> T:
