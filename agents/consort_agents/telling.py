@@ -82,7 +82,6 @@ def reported(held: InHand, outcome: Outcome, seconds: float) -> None:
             assert_never(outcome)
     if held.began:
         metrics.skill_ended(granted.agent, granted.skill, how, seconds, kind)
-        metrics.processed(metrics.TASKS, time.monotonic() - held.began)
     held.began = 0.0
 
 

@@ -155,12 +155,15 @@ class Judge:
         direct = (
             await self._append(case, run, decision, tuple(opened.causes), now) if decision.facts else False
         )
-        if decision.facts:
-            chronicle.decided(run, decision.facts, batch, self._now(), copies=not direct)
         failpoint("entry-stored")
         case.run = run
         case.foreign.clear()
-        await self._follow(case, run, decision, waited, direct)
+        stored = self._now()
+        try:
+            await self._follow(case, run, decision, waited, direct)
+        finally:  # told whatever becomes of what follows, and not before: that would hold it up
+            if decision.facts:
+                chronicle.decided(run, decision.facts, batch, stored, copies=not direct)
         await self._set_aside(run, opened, decision)
         failpoint("effects-done")
         _acknowledge(batch)

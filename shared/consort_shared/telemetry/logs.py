@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class About:
     task: str = ""
     skill: str = ""
     agent: str = ""
+
+    @property
+    def marks(self) -> dict[str, str]:
+        told = {"run": self.run, "step": self.step, "task": self.task, "skill": self.skill, "agent": self.agent}
+        return {name: value for name, value in told.items() if value}
 
 
 _about: ContextVar[About | None] = ContextVar("consort_about", default=None)
@@ -56,30 +62,34 @@ class Marking(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         about = _about.get() or _about_everywhere
-        if about is not None:
-            for name in ("run", "step", "task", "skill", "agent"):
-                if getattr(record, name, None) is None and (value := getattr(about, name)):
-                    setattr(record, name, value)
-        if (span := _span(getattr(record, "run", None))) is not None:
-            record.span_id = span
+        held = record.__dict__
+        if about is not None and "run" not in held:
+            held.update(about.marks)
+        if (span := _span(held.get("run"))) is not None:
+            held["span_id"] = span
         return True
 
 
 class _Line(logging.Formatter):
     """For people: time, level, text, and what it is about."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0, ""
+
     def format(self, record: logging.LogRecord) -> str:
-        when = (
-            datetime.fromtimestamp(record.created)
-            .astimezone()
-            .isoformat(sep=" ", timespec="milliseconds")[:-6]
-        )
-        about = " ".join(f"{key}={value}" for key, value in _marks(record).items())
+        about = " ".join([f"{key}={value}" for key, value in _marks(record).items()])
         whose = "" if record.name.startswith(_OWN) else f"{record.name}: "
-        line = f"{when} {record.levelname.lower():7} {whose}{record.getMessage()}" + (
-            f"  ({about})" if about else ""
-        )
+        line = f"{self._when(record.created)} {record.levelname.lower():7} {whose}{record.getMessage()}"
+        line = f"{line}  ({about})" if about else line
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+    def _when(self, created: float) -> str:
+        """Local time; what changes once a second is worked out once a second."""
+        whole = int(created)
+        if whole != self._second[0]:
+            self._second = whole, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(whole))
+        return f"{self._second[1]}.{int((created - whole) * 1000):03d}"
 
 
 class _Json(logging.Formatter):
@@ -104,8 +114,8 @@ class _Json(logging.Formatter):
 
 
 def _marks(record: logging.LogRecord) -> dict[str, Any]:
-    found = ((key, getattr(record, key, None)) for key in SHOWN)
-    return {key: value if isinstance(value, int) else str(value) for key, value in found if value is not None}
+    held = record.__dict__
+    return {key: value for key in SHOWN if (value := held.get(key)) is not None}
 
 
 def _span(run: str | None) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Histogram, Observation, get_meter
 
 SCOPE = "consort"
 SYSTEM, OPERATION, TEMPLATE = (
@@ -43,80 +43,119 @@ ENDS: tuple[Ended, ...] = ("completed", "failed", "cancelled", "refused")
 """How a run ends; `refused` is one that was never taken up."""
 
 _WAITS: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-_WORKS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
+_WORKS: Final = (
+    0.001,
+    0.005,
+    0.01,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    60,
+    120,
+    300,
+    600,
+    1800,
+    3600,
+    14400,
+)
 
 _meter = get_meter(SCOPE, importlib.metadata.version("consort-agents"))
-_sent = _meter.create_counter(
-    "messaging.client.sent.messages", "{message}", "Messages stored on the bus: entries, copies, reports."
+
+
+class _Count:
+    """A counter that costs next to nothing until somebody takes the figures; added to by one thread.
+
+    `names` are the attributes that it is kept by; one with an empty value is left out.
+    """
+
+    def __init__(self, name: str, unit: str, description: str, *names: str) -> None:
+        self._names = names
+        self._counts: dict[tuple[str, ...], int] = {}
+        _meter.create_observable_counter(name, [self._observed], unit, description)
+
+    def add(self, count: int, *values: str) -> None:
+        self._counts[values] = self._counts.get(values, 0) + count
+
+    def _observed(self, _options: CallbackOptions) -> list[Observation]:
+        return [
+            Observation(
+                count, {name: value for name, value in zip(self._names, values, strict=True) if value}
+            )
+            for values, count in list(self._counts.items())
+        ]
+
+
+def _times(name: str, bounds: tuple[float, ...], description: str) -> Histogram:
+    return _meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=bounds)
+
+
+_sent = _Count(
+    "messaging.client.sent.messages",
+    "{message}",
+    "Messages stored on the bus: entries, copies, reports.",
+    *(SYSTEM, OPERATION, TEMPLATE),
 )
-_consumed = _meter.create_counter(
+_consumed = _Count(
     "messaging.client.consumed.messages",
     "{message}",
     "Messages taken from the inbox, and tasks from the log.",
+    *(SYSTEM, OPERATION, TEMPLATE),
 )
-_processing = _meter.create_histogram(
-    "messaging.process.duration",
-    "s",
-    "From taking messages to having them acknowledged.",
-    explicit_bucket_boundaries_advisory=_WAITS,
+_processing = _times(
+    "messaging.process.duration", _WAITS, "From taking messages of a run to having them acknowledged."
 )
-_invocations = _meter.create_histogram(
-    "gen_ai.invoke_agent.duration",
-    "s",
-    "What a skill took for one attempt.",
-    explicit_bucket_boundaries_advisory=_WORKS,
-)
-_decisions = _meter.create_histogram(
+_invocations = _times("gen_ai.invoke_agent.duration", _WORKS, "What a skill took for one attempt.")
+_decisions = _times(
     "consort.handoff.decision.duration",
-    "s",
+    _WAITS,
     "From a report being stored to the entry being stored that grants what follows.",
-    explicit_bucket_boundaries_advisory=_WAITS,
 )
-_pickups = _meter.create_histogram(
-    "consort.handoff.pickup.duration",
-    "s",
-    "From a task being stored to an agent beginning it.",
-    explicit_bucket_boundaries_advisory=_WAITS,
+_pickups = _times(
+    "consort.handoff.pickup.duration", _WAITS, "From a task being stored to an agent beginning it."
 )
-_attempts = _meter.create_counter("consort.attempts", "{attempt}", "Attempts that ended, as decided.")
-_granted = _meter.create_counter("consort.tasks.granted", "{task}", "Tasks that were given to agents.")
-_started = _meter.create_counter("consort.runs.started", "{run}", "Runs that were taken up.")
-_ended = _meter.create_counter("consort.runs.ended", "{run}", "Runs that ended, by how.")
-_running = _meter.create_histogram(
-    "consort.run.duration",
-    "s",
-    "From a run being taken up to its end.",
-    explicit_bucket_boundaries_advisory=_WORKS,
+_running = _times("consort.run.duration", _WORKS, "From a run being taken up to its end.")
+_attempts = _Count(
+    "consort.attempts", "{attempt}", "Attempts that ended, as decided.", AGENT, SKILL, OUTCOME, ERROR
 )
-_fenced = _meter.create_counter(
-    "consort.fence.refusals", "{entry}", "Entries not stored because another writer came first."
-)
-_aside = _meter.create_counter("consort.dead_letters", "{message}", "Messages that were set aside.")
-_again = _meter.create_counter("consort.redeliveries", "{message}", "Messages that came again.")
+_granted = _Count("consort.tasks.granted", "{task}", "Tasks that were given to agents.", AGENT, SKILL)
+_started = _Count("consort.runs.started", "{run}", "Runs that were taken up.")
+_ended = _Count("consort.runs.ended", "{run}", "Runs that ended, by how.", STATE)
+_fenced = _Count("consort.fence.refusals", "{entry}", "Entries not stored because another writer came first.")
+_aside = _Count("consort.dead_letters", "{message}", "Messages that were set aside.", REASON)
+_again = _Count("consort.redeliveries", "{message}", "Messages that came again.", TEMPLATE)
 
 
 # --- messages
 
 
-def sent(template: str, count: int = 1, error: str = "") -> None:
+def sent(template: str, count: int = 1) -> None:
     """So many messages were stored."""
-    _sent.add(count, _of(template, "publish", error))
+    _sent.add(count, "nats", "publish", template)
 
 
 def consumed(template: str, count: int, again: int = 0) -> None:
     """So many messages came, some of them again."""
-    _consumed.add(count, _of(template, "fetch"))
+    _consumed.add(count, "nats", "fetch", template)
     if again:
         came_again(template, again)
 
 
 def came_again(template: str, count: int) -> None:
-    _again.add(count, {TEMPLATE: template})
+    _again.add(count, template)
 
 
 def processed(template: str, seconds: float, error: str = "") -> None:
     """What came together was seen to, or could not be because of `error`, the name of a class."""
-    _processing.record(seconds, _of(template, "process", error))
+    about = {SYSTEM: "nats", OPERATION: "process", TEMPLATE: template}
+    if error:
+        about[ERROR] = error
+    _processing.record(seconds, about)
 
 
 def fence_refused(count: int = 1) -> None:
@@ -125,7 +164,7 @@ def fence_refused(count: int = 1) -> None:
 
 def set_aside(kind: str, count: int = 1) -> None:
     """Messages became dead letters of a kind."""
-    _aside.add(count, {REASON: kind})
+    _aside.add(count, kind)
 
 
 # --- runs and tasks, as orchestrators decide
@@ -137,21 +176,20 @@ def run_started(count: int = 1) -> None:
 
 def run_ended(state: Ended, seconds: float | None, count: int = 1) -> None:
     """`seconds` since the run was taken up, if it was."""
-    _ended.add(count, {STATE: state})
+    _ended.add(count, state)
     if seconds is not None:
         _running.record(seconds, {STATE: state})
 
 
 def task_granted(agent: str, skill: str, decided_in: float | None) -> None:
     """A task was given out; `decided_in` seconds after the report that led to it was stored, if one did."""
-    about = {AGENT: agent, SKILL: skill}
-    _granted.add(1, about)
+    _granted.add(1, agent, skill)
     if decided_in is not None:
-        _decisions.record(max(decided_in, 0.0), about)
+        _decisions.record(max(decided_in, 0.0), {AGENT: agent, SKILL: skill})
 
 
 def attempt_ended(agent: str, skill: str, outcome: Outcome, kind: str = "") -> None:
-    _attempts.add(1, {AGENT: agent, SKILL: skill, OUTCOME: outcome} | _error(kind))
+    _attempts.add(1, agent, skill, outcome, _known(kind))
 
 
 # --- tasks, as agents do them
@@ -164,7 +202,9 @@ def task_begun(agent: str, skill: str, waited: float) -> None:
 
 def skill_ended(agent: str, skill: str, outcome: Outcome, seconds: float, kind: str = "") -> None:
     about = {GEN_AI_OPERATION: "invoke_agent", AGENT: agent, SKILL: skill, OUTCOME: outcome}
-    _invocations.record(seconds, about | _error(kind))
+    if kind:
+        about[ERROR] = _known(kind)
+    _invocations.record(seconds, about)
 
 
 # --- what is looked up when somebody takes the figures
@@ -252,12 +292,5 @@ def _gauge(name: str, unit: str, description: str, observe: Callable[[], Iterabl
     _meter.create_observable_gauge(name, [observed], unit, description)
 
 
-def _of(template: str, operation: str, error: str = "") -> dict[str, str]:
-    about = {SYSTEM: "nats", OPERATION: operation, TEMPLATE: template}
-    if error:
-        about[ERROR] = error
-    return about
-
-
-def _error(kind: str) -> dict[str, str]:
-    return {ERROR: kind if kind in KNOWN_KINDS else OTHER} if kind else {}
+def _known(kind: str) -> str:
+    return kind if kind in KNOWN_KINDS or not kind else OTHER
