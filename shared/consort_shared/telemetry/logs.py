@@ -38,7 +38,13 @@ class About:
 
     @property
     def marks(self) -> dict[str, str]:
-        told = {"run": self.run, "step": self.step, "task": self.task, "skill": self.skill, "agent": self.agent}
+        told = {
+            "run": self.run,
+            "step": self.step,
+            "task": self.task,
+            "skill": self.skill,
+            "agent": self.agent,
+        }
         return {name: value for name, value in told.items() if value}
 
 
@@ -146,6 +152,15 @@ def in_force() -> tuple[str, str]:
     level = logging.getLevelName(logging.getLogger("consort").getEffectiveLevel())
     styles = ("json" for handler in logging.getLogger().handlers if isinstance(handler.formatter, _Json))
     return level, next(styles, "human")
+
+
+def message_of(line: str) -> str:
+    """What a line of a log says, whichever style it is in."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return line
+    return str(told["message"]) if isinstance(told, dict) and "message" in told else line
 
 
 def without_words(error: BaseException) -> str:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Reading(Generic[T]):
     """Called from any thread: the newest value, `nothing` when none can be had within `limit` seconds.
 
-    `every` is how many seconds a value is good for at least.
+    `every` is how many seconds a value is good for at least. One that comes too late is there the next time.
     """
 
     def __init__(
@@ -41,31 +41,39 @@ class Reading(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._due = 0.0
+        self._asked: concurrent.futures.Future[tuple[T, float]] | None = None
 
     def __call__(self) -> T:
         with self._lock:
-            began = time.monotonic()
-            if began < self._due:
+            if time.monotonic() < self._due:
                 return self._value
-            self._value = self._taken()
-            now = time.monotonic()
-            good = AGAIN if self._value == self._nothing else self._every
-            self._due = now + max(good, (now - began) / SHARE)
+            self._value, took = self._taken()
+            good = AGAIN if self._value == self._nothing else max(self._every, took / SHARE)
+            self._due = time.monotonic() + good
             return self._value
 
-    def _taken(self) -> T:
-        work = self._take()
+    async def _timed(self) -> tuple[T, float]:
+        began = time.monotonic()
+        return await self._take(), time.monotonic() - began
+
+    def _taken(self) -> tuple[T, float]:
+        """The value, and how long it took to get."""
+        if self._asked is None:
+            work = self._timed()
+            try:
+                if threading.current_thread() is threading.main_thread():
+                    raise RuntimeError("the loop cannot be waited for in its own thread")
+                self._asked = asyncio.run_coroutine_threadsafe(work, self._loop)
+            except RuntimeError as exc:  # it is closed: the process is ending
+                work.close()
+                log.debug("a reading cannot be taken: %s", exc)
+                return self._nothing, 0.0
         try:
-            if threading.current_thread() is threading.main_thread():
-                raise RuntimeError("the loop cannot be waited for in its own thread")
-            asked = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError as exc:  # it is closed: the process is ending
-            work.close()
-            log.debug("a reading cannot be taken: %s", exc)
-            return self._nothing
-        try:
-            return asked.result(self._limit)
-        except (TimeoutError, concurrent.futures.CancelledError, ConsortError) as exc:
-            asked.cancel()
+            taken = self._asked.result(self._limit)
+        except TimeoutError:
+            return self._nothing, 0.0
+        except (concurrent.futures.CancelledError, ConsortError) as exc:
             log.debug("a reading cannot be taken now: %s", exc or type(exc).__name__)
-            return self._nothing
+            taken = self._nothing, 0.0
+        self._asked = None
+        return taken
