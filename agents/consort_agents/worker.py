@@ -207,7 +207,7 @@ class Worker:
             log.warning("agent %s: a message is set aside: %s", self.card.name, exc)
             delivery.term(str(exc))
         except AttemptOver as exc:
-            log.info("agent %s: an attempt ends without a report: %s", self.card.name, exc)
+            log.info("agent %s: an attempt ends without a report: %s", self.card.name, type(exc).__name__)
             _newest(held, delivery).ack()
         except BusError as exc:
             log.warning("agent %s: a task goes back: %s", self.card.name, exc)

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scraping import ANY_PORT, get, until_told
 from system_kit import Child, System, system, until
 
+from consort_bus.recorded import open_runs
 from consort_shared.errors import RunFailed
 
 __all__ = ["system"]
@@ -149,8 +150,16 @@ async def test_figures_are_those_that_the_dashboard_and_the_alerts_name(system: 
     assert labels(text) <= {about.replace(".", "_") for about in re.findall(r"`([\w.]+)`", page())}
     values = {value for each in found.values() for about, _ in each for value in about.values()}
     assert not [value for value in values if any(one in value for one in (run, bad, *gates))]
-    open_runs = [value for _, value in found["consort_runs_open"]]
-    assert len(open_runs) == 1  # counted now and then; that it is right is seen where nothing else goes on
+    assert await open_runs(system.client.bus) == 3  # the figure itself is counted every half minute
+    assert len(found["consort_runs_open"]) == 1
+
+    both = [orchestrator, system.orchestrator("second", env=ANY_PORT)]
+    await until_told(both[1], "/readyz", 200)
+    telling: list[str] = []
+    async with asyncio.timeout(20):
+        while len(telling) != 1:  # the share that goes with it may move to the other
+            pages = [(await get(child, "/metrics"))[1] for child in both]
+            telling = [page for page in pages if "consort_queue_depth{" in page]
     system.let_go("all")
 
 
@@ -300,3 +309,17 @@ assert "consort.runs.started" in data.to_json()
 def test_a_provider_that_is_there_is_not_replaced() -> None:
     done = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_variable_that_is_wrong_is_told_of_and_the_work_goes_on() -> None:
+    code = (
+        "from consort_shared.telemetry.logs import set_up_logging; set_up_logging()\n"
+        "from consort_shared.telemetry.metering import metering\n"
+        "with metering('agent', 'a', False): print('at work')"
+    )
+    wrong = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=wrong, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "at work\n")
+    assert "an OTEL_ variable is wrong" in done.stderr

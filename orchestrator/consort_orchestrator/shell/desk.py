@@ -29,6 +29,7 @@ from consort_orchestrator.shell.dead import DeadLetters
 from consort_orchestrator.shell.history import UnknownKind
 from consort_orchestrator.shell.inbox import Incoming
 from consort_orchestrator.shell.judge import Judge
+from consort_shared.telemetry.logs import About, set_about
 
 AT_ONCE = 64
 """Runs that are judged at the same time."""
@@ -122,6 +123,7 @@ class Desk:
         """Judge one case after another, until nobody is in line any more."""
         while self._line:
             case = self._line.popleft()
+            set_about(About(case.id))
             try:
                 while case.queue:
                     batch, case.queue = sorted(case.queue, key=_place), []

@@ -260,7 +260,8 @@ class Judge:
 
     async def _set_aside(self, run: Run, opened: _Opened, decision: Decision) -> None:
         for incoming, why, kind in opened.refused:
-            log.warning("run %s: %s: %s", run.id, incoming.subject, why)
+            # Why may quote what somebody wrote; the letter keeps it.
+            log.warning("run %s: %s is set aside: %s; see `consort dead`", run.id, incoming.subject, kind)
             await self._dead.set_aside(incoming, why, kind)
         refused = {id(said): why for said, why in decision.refused}
         for key, letter in opened.letters.items():

@@ -144,6 +144,7 @@ def set_up_logging(level: str = "info", style: str = "human") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)  # quotes headers, secret ones too
     logging.getLogger("consort").setLevel(logging.getLevelNamesMapping().get(level.upper(), logging.INFO))
 
 

@@ -110,7 +110,10 @@ def _set_up(asked: Wanted, role: str, name: str) -> Meters:
             there.add_metric_reader(reader)
         return Meters(scrape)
     if asked.collector:
-        readers.append(_sending(asked.protocol))
+        try:
+            readers.append(_sending(asked.protocol))
+        except Exception as exc:  # noqa: BLE001 - whatever a variable says, the work goes on without
+            log.warning("metrics are not sent, an OTEL_ variable is wrong: %s: %s", type(exc).__name__, exc)
     provider = MeterProvider(readers, resource=_resource(role, name), shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
     return Meters(scrape, provider)
