@@ -24,11 +24,13 @@ from consort_bus.buckets import Bucket
 from consort_bus.envelope import AgentSeal
 from consort_bus.errors import AccessDenied, BusError
 from consort_bus.publish import Publisher
+from consort_bus.pull import Pull
 from consort_bus.subjects import AgentSubject, ApiSubject
 from consort_bus.wire import Wire
 from consort_shared.card import AgentCard, Announce, AskWanted, Presence, Wanted, Welcome
 from consort_shared.codec import MSGPACK, decode, encode
 from consort_shared.errors import DecodeError
+from consort_shared.telemetry.health import NOT_CONNECTED, STOPPING
 
 PRESENCE_EVERY, PRESENCE_TTL = 3.0, 10
 ANNOUNCE_AGAIN = (0.2, 5.0)
@@ -60,6 +62,20 @@ class Attendance:
         self._ahead: float | None = None
         self.joined = 0.0
         """when this process was welcomed last, by the bus's clock; 0 before"""
+        self._shown = time.monotonic()
+
+    def unready(self, connected: bool, pull: Pull | None) -> str:
+        """Why this process takes no tasks, in one sentence; empty while it does."""
+        silent = time.monotonic() - self._shown
+        if not connected:
+            return NOT_CONNECTED
+        if pull is None:
+            return "it is starting" if self.joined else "no orchestrator has welcomed it yet"
+        if pull.paused:
+            return STOPPING
+        if pull.missing:
+            return "its consumer is not there; an orchestrator makes it anew"
+        return f"the bus has not taken its signs of life for {silent:.0f} s" if silent > PRESENCE_TTL else ""
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that deadlines are set by; own time where no orchestrator told it."""
@@ -119,6 +135,7 @@ class Attendance:
         await self._presences.put(
             wrapped.subject, wrapped.payload, headers=wrapped.headers, ttl=timedelta(seconds=PRESENCE_TTL)
         )
+        self._shown = time.monotonic()
 
     async def keep_showing(self, busy: Callable[[], int]) -> None:
         """Show signs of life until cancelled."""

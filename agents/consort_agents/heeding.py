@@ -52,6 +52,8 @@ class InHand:
     """called off: nothing is reported any more"""
     spans: TaskSpans | None = None
     """the spans of the work, where they are exported"""
+    began: float = 0.0
+    """by the monotonic clock, when its skill was called, until it is reported on; 0 for neither"""
 
 
 class Heeding:

@@ -31,8 +31,8 @@ from consort_agents.pipe import Frame, FrameTooLarge, packed, receive
 from consort_agents.tracing import inside, service_of
 from consort_bus.errors import BusError
 from consort_shared.entries import HandOff
-from consort_shared.logs import set_up_logging
 from consort_shared.messages import Declined, Failed, PutAnswer
+from consort_shared.telemetry.logs import About, set_about_everywhere, set_up_logging
 from consort_shared.telemetry.tracing import Tracing, open_tracing
 from consort_shared.values import ArtefactRef, Json, canonical
 
@@ -145,6 +145,7 @@ def serve(agent: Agent, line: Line, tracing: Tracing | None = None) -> None:
         asked = line.work.get()
         context = _context(asked, line)
         skill = agent.skills[context.skill]
+        set_about_everywhere(About(context.run, context.step, context.task, context.skill, agent.name))
         try:
             with inside(tracing, context.trace):
                 answer = _told(attempt_here(skill, json.loads(asked["inputs"]), context))
@@ -206,11 +207,11 @@ def _die_with(parent: int) -> None:
 
 
 def main() -> None:
-    """`python -m consort_agents.isolated AGENT DESCRIPTOR PARENT LEVEL`; for the agent's process, not for people."""
-    name, descriptor, parent, level = sys.argv[1:]
+    """`python -m consort_agents.isolated AGENT DESCRIPTOR PARENT LEVEL STYLE`, for the agent's process to start."""
+    name, descriptor, parent, level, style = sys.argv[1:]
     _die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    set_up_logging(level)
+    set_up_logging(level, style)
     end = socket.socket(fileno=int(descriptor))
     end.set_inheritable(False)
     line = Line(end)

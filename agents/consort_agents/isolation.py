@@ -29,6 +29,7 @@ from consort_agents.pipe import Frame, FrameTooLarge, packed, read_frame
 from consort_shared.errors import ConsortError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Declined, Failed
+from consort_shared.telemetry.logs import in_force
 from consort_shared.values import Json, canonical
 
 START_LIMIT = 60.0
@@ -118,10 +119,9 @@ class _Child:
         """Start the process, and wait until it has imported the agent."""
         mine, its = socket.socketpair()
         with its:
-            level = logging.getLevelName(logging.getLogger("consort").getEffectiveLevel())
             command = [sys.executable, "-m", "consort_agents.isolated"]
             self._process = subprocess.Popen(  # noqa: ASYNC220 # it returns as soon as the program is loaded
-                [*command, self._agent, str(its.fileno()), str(os.getpid()), level],
+                [*command, self._agent, str(its.fileno()), str(os.getpid()), *in_force()],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(its.fileno(),),
                 start_new_session=True,

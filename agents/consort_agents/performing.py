@@ -26,6 +26,7 @@ from consort_agents.context import Context, Noted
 from consort_agents.errors import AttemptOver, Decline, NotDone, SkillError
 from consort_agents.kit import Skill
 from consort_shared.messages import Declined, Done, Failed, Outcome, Output, Write
+from consort_shared.telemetry.logs import without_words
 from consort_shared.values import INLINE_LIMIT, Json, bytes_digest, canonical
 
 _LONGEST_MESSAGE = 4000
@@ -130,7 +131,9 @@ def failure_of(skill: Skill, exc: BaseException, context: Context) -> Ended:
         case Decline():
             return Declined(why=str(exc)[:_LONGEST_MESSAGE])
         case _:
-            context.log.warning("%s raised %s", skill.card.name, type(exc).__name__, exc_info=exc)
+            context.log.warning(
+                "%s raised %s at\n%s", skill.card.name, type(exc).__name__, without_words(exc)
+            )
             return Failed(kind="exception", message=f"{type(exc).__name__}: {exc}"[:_LONGEST_MESSAGE])
 
 

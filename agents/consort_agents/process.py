@@ -2,7 +2,7 @@
 
 Finds the agent by name, connects with its credentials, works until SIGTERM or
 SIGINT, then drains. Exit codes: 0 stopped, 2 the agent or the arguments are not
-usable, 3 the bus cannot be reached or refuses.
+usable, 3 the bus cannot be reached or refuses, or the port for health checks is taken.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from consort_bus.credentials import Credentials
 from consort_bus.wire import Wire
 from consort_shared.errors import ConsortError
 from consort_shared.lifeline import hold_on
-from consort_shared.logs import set_up_logging
 from consort_shared.looping import run_for_long
+from consort_shared.telemetry.health import answering
+from consort_shared.telemetry.logs import set_up_logging
+from consort_shared.telemetry.metering import Meters, metering
+from consort_shared.telemetry.options import Telling, telling_options
 from consort_shared.telemetry.tracing import exported
 
 __all__ = ["find_agent", "main", "serve", "show_cards"]
@@ -40,7 +43,15 @@ log = logging.getLogger("consort.agent")
 
 
 async def serve(
-    agent: Agent, name: str, server: str, credentials: Credentials, *, slots: int | None, grace: timedelta
+    agent: Agent,
+    name: str,
+    server: str,
+    credentials: Credentials,
+    *,
+    slots: int | None,
+    grace: timedelta,
+    telling: Telling,
+    meters: Meters,
 ) -> None:
     """Run an agent until SIGTERM or SIGINT; a second one has what is in hand handed back at once.
 
@@ -58,12 +69,15 @@ async def serve(
     instance = new_instance()
     async with (
         exported(service_of(agent.name), instance) as tracing,
+        answering(telling.health, meters.scrape) as vitals,
         open_bus(server, credentials, client_name=f"agent {agent.name}", patience=30) as bus,
         Wire(bus.nc, bus) as wire,
     ):
         if tracing is not None:
             tracing.become_global()  # for what skills trace, and the libraries that they use
         worker = Worker(agent, bus, wire, slots=slots, name=name, tracing=tracing, instance=instance)
+        vitals.ready_unless(lambda: worker.unready)
+        worker.observe()
         closed = asyncio.create_task(bus.wait_closed())
         work = asyncio.create_task(worker.run(stop, grace=grace, hurry=hurry))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,6 +88,7 @@ async def serve(
         work.result()
     if worker.left:
         log.warning("agent %s ends with %d tasks that do not stop", agent.name, worker.left)
+        meters.close()
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
@@ -94,7 +109,7 @@ async def serve(
 @click.option(
     "--grace", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds to finish in."
 )
-@click.option("--log-level", default=os.environ.get("CONSORT_LOG_LEVEL", "info"), show_default=True)
+@telling_options
 @click.option(
     "--card", is_flag=True, help="Print what each AGENT says of itself, a line of JSON each, and end."
 )
@@ -104,7 +119,7 @@ def main(
     creds: str | None,
     slots: int | None,
     grace: float,
-    log_level: str,
+    telling: Telling,
     card: bool,
 ) -> None:
     """Run AGENT (module:attribute, or the name of an installed one) until told to stop."""
@@ -116,11 +131,22 @@ def main(
     if server is None or creds is None:
         raise click.UsageError("--server and --creds say which bus the agent works on, and as whom")
     [agent] = agents
-    set_up_logging(log_level)
+    set_up_logging(telling.log_level, telling.log_format)
     try:
         found = find_agent(agent)
         credentials = Credentials.load_for("agent", found.name, creds)
-        run_for_long(serve(found, agent, server, credentials, slots=slots, grace=timedelta(seconds=grace)))
+        with metering("agent", found.name, telling.health is not None) as meters:
+            serving = serve(
+                found,
+                agent,
+                server,
+                credentials,
+                slots=slots,
+                grace=timedelta(seconds=grace),
+                telling=telling,
+                meters=meters,
+            )
+            run_for_long(serving)
     except* ConsortError as group:
         first = group.exceptions[0]
         while isinstance(first, BaseExceptionGroup):

@@ -244,7 +244,7 @@ class AttemptVoice:
             async with asyncio.timeout(LAST_WORD):
                 await self.speaker.say(self.task, self._effect(question.id, question.key, "undone"))
         except (BusError, TimeoutError) as exc:
-            log.info("that effect %r was not begun is not said: %s", question.key, exc)
+            log.info("that an effect was not begun is not said: %s", exc)
 
     async def _value(self, answer: EffectAnswer) -> Json:
         output = answer.output

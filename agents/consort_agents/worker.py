@@ -13,27 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+from consort_agents import telling
 from consort_agents.admission import Admission, growing
-from consort_agents.artefacts import Artefacts as ContextArtefacts
 from consort_agents.attendance import Attendance
-from consort_agents.context import Context, Value
 from consort_agents.draining import LAST_TRIES, cancelled, finished
 from consort_agents.errors import AgentError, AttemptOver
 from consort_agents.heeding import OVERDUE_AFTER, Heeding, InHand
-from consort_agents.isolation import Isolation
-from consort_agents.kit import Agent, Skill
-from consort_agents.performing import attempt, not_json, outcome_of
-from consort_agents.speaking import AttemptVoice, Speaker
-from consort_agents.tasks import NotATask, Task, inputs_of, read_task, values_of
-from consort_agents.tracing import spans_of
+from consort_agents.kit import Agent
+from consort_agents.speaking import Speaker
+from consort_agents.tasks import NotATask, Task, read_task
+from consort_agents.working import Working
 from consort_bus import subjects
-from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
+from consort_bus.artefacts import Artefacts
 from consort_bus.connection import Bus
 from consort_bus.envelope import CONTENT_TYPE, AgentSeal
 from consort_bus.errors import AccessDenied, BusError
@@ -44,17 +39,14 @@ from consort_bus.subjects import ControlSubject
 from consort_bus.wire import Wire
 from consort_shared.codec import decode
 from consort_shared.errors import DecodeError
-from consort_shared.failpoints import failpoint
-from consort_shared.messages import Failed, Outcome, order_message
+from consort_shared.messages import order_message
 from consort_shared.telemetry.tracing import Tracing
 from consort_shared.upcast import TooNew
-from consort_shared.values import NoSuchPath
 
 SHORTEST_PULL, LONGEST_PULL = 2.0, 30.0
 """Seconds that a request for tasks is open."""
 
 log = logging.getLogger("consort.agent")
-_skill_log = logging.getLogger("consort.skill")
 
 
 class Worker:
@@ -91,14 +83,14 @@ class Worker:
         self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self._attendance.instance)
         self._in_hand: dict[tuple[str, str], InHand] = {}
         self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
+        self._working = Working(
+            self.card, name or "", self._speaker, self._artefacts, self._attendance, tracing
+        )
         self._admission = Admission(
-            self.card, self.agent.skills, self._heeding, self._attendance, self._report
+            self.card, self.agent.skills, self._heeding, self._attendance, self._working.report
         )
         self._opening: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
-        self._pool = ThreadPoolExecutor(self.card.slots, thread_name_prefix=self.card.name)
-        self._isolation = Isolation(name or "")
-        self._spans = spans_of(tracing, self.card, self._attendance.instance)
         self._pull: Pull | None = None
         self._gone = asyncio.Event()
         self._freed = 0
@@ -106,6 +98,15 @@ class Worker:
         self.left = 0
         """what did not end with the process's work: functions in threads, and skills that do not let themselves
         be cancelled"""
+
+    @property
+    def unready(self) -> str:
+        """Why it takes no tasks, in one sentence; empty while it does."""
+        return self._attendance.unready(self._bus.connected, self._pull)
+
+    def observe(self) -> None:
+        """Keep the figures that are looked up when somebody takes them. Once in a process."""
+        telling.observe(self.card, self._bus, lambda: self.unready, lambda: len(self._in_hand))
 
     async def run(
         self,
@@ -130,8 +131,7 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 await self._serve(group, consumer, stop, grace, hurry or asyncio.Event(), ready)
         finally:
-            self._isolation.close()
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._working.close()
 
     async def _serve(
         self,
@@ -193,12 +193,14 @@ class Worker:
             task = await read_task(
                 delivery.subject, delivery.data, delivery.headers, self.card.name, self._seal, self._artefacts
             )
+            telling.delivered(delivery)
             if self._known(task, delivery):
                 return
             current = asyncio.current_task()
             assert current is not None
             held = InHand(task, delivery, current, task.granted.deadline + OVERDUE_AFTER)
             self._in_hand[task.key] = held
+            telling.about(task)
             if await self._admission.may_begin(held):
                 await self._work(held)
         except TooNew as exc:
@@ -207,7 +209,7 @@ class Worker:
             log.warning("agent %s: a message is set aside: %s", self.card.name, exc)
             delivery.term(str(exc))
         except AttemptOver as exc:
-            log.info("agent %s: an attempt ends without a report: %s", self.card.name, exc)
+            log.info("agent %s: an attempt ends without a report: %s", self.card.name, type(exc).__name__)
             _newest(held, delivery).ack()
         except BusError as exc:
             log.warning("agent %s: a task goes back: %s", self.card.name, exc)
@@ -220,6 +222,7 @@ class Worker:
             _newest(held, delivery).nak(growing(delivery))
         finally:
             if held is not None:
+                telling.left(held)
                 del self._in_hand[held.task.key]
             self._free()
 
@@ -245,89 +248,8 @@ class Worker:
         if skill is None:
             await self._admission.without_skill(held)
             return
-        failpoint("task-taken")
-        held.spans = None if self._spans is None else self._spans.begin(held)
-        try:
-            settled = await self._worked(held, skill)
-        except BaseException:
-            if held.spans is not None:
-                held.spans.end("")
-            raise
-        if held.spans is not None:
-            held.spans.end(settled)
-
-    async def _worked(self, held: InHand, skill: Skill) -> str:
-        """Run the skill and report; how the task's delivery was settled. Raises AttemptOver, BusError."""
-        began = time.monotonic()
-        outcome = await self._outcome(held, skill)
-        if held.off:
-            return ""
-        if held.spans is not None:
-            held.spans.worked(outcome)
-        failpoint("work-done")
-        try:
-            await self._report(held, outcome, time.monotonic() - began)
-        except (
-            ValueError,
-            OverflowError,
-        ) as exc:  # JSON that cannot be sent, such as an integer over 64 bits
-            await self._report(held, not_json(skill, exc), time.monotonic() - began)
-        self.done += 1
-        return "ack"
-
-    async def _outcome(self, held: InHand, skill: Skill) -> Outcome:
-        """What came of the attempt. Raises AttemptOver, BusError."""
-        try:
-            inputs = await inputs_of(held.task, self._artefacts)
-            values = await values_of(held.task, self._artefacts)
-        except (DecodeError, NoSuchPath, ArtefactMissing, ArtefactCorrupt) as exc:
-            lost = isinstance(exc, ArtefactMissing | ArtefactCorrupt)
-            if lost and held.delivery.delivered < self.card.poison_after:
-                raise  # it may be there when the task comes again
-            return Failed(kind="unreadable-task", message=str(exc))
-        spans = held.spans
-        if spans is not None:
-            spans.given(inputs)
-        context = held.context = self._context(held.task, values, "" if spans is None else spans.inner)
-        if skill.isolated:
-            ended = await self._isolation.attempt(skill, inputs, context)
-        else:
-            held.in_thread = not skill.is_async
-            ended = await attempt(skill, inputs, context, self._pool)
-            held.in_thread = False
-        return await outcome_of(ended, skill, self._artefacts)
-
-    async def _report(self, held: InHand, outcome: Outcome, seconds: float = 0.0) -> None:
-        spans = held.spans
-        if spans is not None:
-            spans.reporting()
-        await self._speaker.report(
-            held.task, outcome, seconds, span=None if spans is None else spans.report_span
-        )
-        if spans is not None:
-            spans.reported()
-        failpoint("report-stored")
-        held.delivery.ack()
-        asyncio.get_running_loop().call_soon(failpoint, "task-acknowledged")  # it is sent when this turn ends
-
-    def _context(self, task: Task, values: dict[str, Value], trace: str) -> Context:
-        granted = task.granted
-        loop = asyncio.get_running_loop()
-        return Context(
-            run=task.run,
-            task=granted.task,
-            step=granted.path,
-            skill=granted.skill,
-            attempt=granted.attempt,
-            artefacts=ContextArtefacts(self._artefacts, loop),
-            handoff=granted.handoff,
-            values=values,
-            trouble=granted.trouble,
-            deadline=granted.deadline,
-            log=_logger(task),
-            voice=AttemptVoice(self._speaker, task, loop),
-            trace=trace,
-        )
+        await self._working.work(held, skill)
+        self.done += not held.off
 
     async def _keep_leases(self) -> None:
         while True:
@@ -379,9 +301,3 @@ class Worker:
 
 def _newest(held: InHand | None, delivery: Delivery) -> Delivery:
     return delivery if held is None else held.delivery
-
-
-def _logger(task: Task) -> logging.LoggerAdapter[logging.Logger]:
-    granted = task.granted
-    about = {"run": task.run, "task": granted.task, "step": granted.path, "skill": granted.skill}
-    return logging.LoggerAdapter(_skill_log, about)

@@ -129,6 +129,11 @@ class Bus:
     def connected(self) -> bool:
         return bool(self.nc.is_connected)
 
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was lost and found again."""
+        return int(self.nc.stats["reconnects"])
+
     async def wait_closed(self) -> BusError:
         """Waits until the connection is closed for good, and says why: the process should end then."""
         await self._closed.wait()

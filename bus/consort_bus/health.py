@@ -32,6 +32,7 @@ __all__ = [
     "StreamHealth",
     "Unseen",
     "Usage",
+    "consumers_of",
     "oldest_pending",
     "subjects_of",
 ]
@@ -165,7 +166,7 @@ class Examination:
         consumers: list[ConsumerHealth] = []
         for name, found in streams.items():
             if found.health is not None:
-                consumers += await self.part(f"consumers of {name}", self._consumers(name), [])
+                consumers += await self.part(f"consumers of {name}", consumers_of(bus, name), [])
         differences = await self.part("the topology", topology.check(bus, patience=TIMEOUT), [])
         greeting = bus.greeting
         return BusHealth(
@@ -227,23 +228,13 @@ class Examination:
         mend = "most of the servers must run; wait for a leader" if now else topology.MEND
         raise BusUnsuitable(f"the server says of stream {name}: {error.get('description')}", mend)
 
-    async def _consumers(self, stream: str) -> list[ConsumerHealth]:
-        found: list[ConsumerHealth] = []
-        while True:
-            body = json.dumps({"offset": len(found)}).encode()
-            answer = await ask(self._bus, jetstream.consumer_list(stream), body)
-            page = [_consumer_of(stream, one) for one in answer.get("consumers") or ()]
-            found += page
-            if not page or len(found) >= answer.get("total", 0):
-                return found
-
     async def _sure_of_shards(self, consumers: list[ConsumerHealth]) -> list[ConsumerHealth]:
         """Between two requests of an orchestrator there is none for a moment: such parts are looked at twice."""
         inbox = [one for one in consumers if one.stream == subjects.INBOX]
         if all(one.pulls for one in inbox) or not any(one.pulls for one in inbox):
             return consumers
         await asyncio.sleep(LOOK_AGAIN)
-        again = await self.part("consumers of INBOX", self._consumers(subjects.INBOX), inbox)
+        again = await self.part("consumers of INBOX", consumers_of(self._bus, subjects.INBOX), inbox)
         return [one for one in consumers if one.stream != subjects.INBOX] + again
 
 
@@ -268,6 +259,18 @@ async def ask(bus: Bus, subject: str, body: bytes = b"") -> dict[str, Any]:
                 raise BusUnsuitable(what, "switch it on, or wait for a leader") from exc
             if loop.time() >= until or bus.nc.is_closed:
                 raise
+
+
+async def consumers_of(bus: Bus, stream: str) -> list[ConsumerHealth]:
+    """The consumers of a stream. Raises as `ask`."""
+    found: list[ConsumerHealth] = []
+    while True:
+        body = json.dumps({"offset": len(found)}).encode()
+        answer = await ask(bus, jetstream.consumer_list(stream), body)
+        page = [_consumer_of(stream, one) for one in answer.get("consumers") or ()]
+        found += page
+        if not page or len(found) >= answer.get("total", 0):
+            return found
 
 
 async def subjects_of(bus: Bus, stream: str, subject_filter: str) -> dict[str, int]:

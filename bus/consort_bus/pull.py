@@ -192,6 +192,16 @@ class Pull:
         """Whether the server served this client of the group last."""
         return bool(self._pin)
 
+    @property
+    def paused(self) -> bool:
+        """Whether it takes no more."""
+        return self._paused
+
+    @property
+    def missing(self) -> bool:
+        """Whether the consumer was found not to be there."""
+        return self._missing
+
     async def run(self) -> None:
         """Pulls until cancelled. Raises PullRefused, AccessDenied.
 

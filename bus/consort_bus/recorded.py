@@ -8,7 +8,8 @@ continue the chain is nobody's entry and is left out, and counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +26,7 @@ from consort_shared.codec import MSGPACK, unpack
 from consort_shared.entries import ENDED, body_digest
 from consort_shared.errors import DecodeError
 
-__all__ = ["Indexed", "Recorded", "Recording", "latest", "recording", "run_index"]
+__all__ = ["Indexed", "Recorded", "Recording", "latest", "open_runs", "recording", "run_index"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,25 @@ async def run_index(bus: Bus) -> list[Indexed]:
         if where.kind == ENDED:
             ended.add(where.run)
     return [Indexed(run, counts[run], run in ended, most[run]) for run in sorted(counts)]
+
+
+async def open_runs(bus: Bus) -> int:
+    """How many runs on the log have not ended; one that ended and was taken up again is not counted. Raises BusError.
+
+    The names are looked through in a thread, so that whatever else goes on is not held up.
+    """
+    return await asyncio.to_thread(_open, await subjects_of(bus, subjects.LOG, subjects.ENTRIES_FILTER))
+
+
+def _open(found: Iterable[str]) -> int:
+    runs: set[str] = set()
+    ended: set[str] = set()
+    for subject in found:
+        run, kind = subjects.run_and_kind(subject)
+        runs.add(run)
+        if kind == ENDED:
+            ended.add(run)
+    return len(runs) - len(ended)
 
 
 async def latest(wire: Wire, run: str) -> Stored | None:

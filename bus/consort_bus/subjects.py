@@ -542,6 +542,11 @@ def api_requests(verb: str) -> str:
     return f"api.{_token(verb)}.*"
 
 
+def run_and_kind(subject: str) -> tuple[str, str]:
+    """The run and the kind in an entry's subject as the server lists them: quick, for looking through very many."""
+    return subject.split(".", 2)[1], subject.rpartition(".")[2]
+
+
 def run_entries(run: str) -> str:
     """All entries of a run: what the fence is taken over, and what a fold reads."""
     return f"log.{_run(run)}.entry.>"

@@ -19,6 +19,7 @@ from pathlib import Path
 from consort_orchestrator.chaos.guard import Guard
 from consort_orchestrator.chaos.proxy import Link
 from consort_shared.lifeline import Lifeline
+from consort_shared.telemetry.health import for_children
 
 PAUSE = 0.5
 """Seconds before a process that ended by itself is started again."""
@@ -143,7 +144,7 @@ class Processes:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._lifeline.environment({**os.environ, **self._environment}),
+                env=self._lifeline.environment({**for_children(os.environ), **self._environment}),
                 pass_fds=(self._lifeline.reading,),
                 process_group=0,
             )

@@ -17,8 +17,11 @@ from consort_orchestrator.cli.options import Place
 from consort_orchestrator.shell.service import Orchestrator
 from consort_orchestrator.tracing.derive import SERVICE
 from consort_shared.lifeline import hold_on
-from consort_shared.logs import set_up_logging
 from consort_shared.looping import run_for_long
+from consort_shared.telemetry.health import answering
+from consort_shared.telemetry.logs import set_up_logging
+from consort_shared.telemetry.metering import Meters, metering
+from consort_shared.telemetry.options import Telling
 from consort_shared.telemetry.tracing import exported
 
 CONNECT_PATIENCE = 30.0
@@ -26,19 +29,21 @@ CONNECT_PATIENCE = 30.0
 log = logging.getLogger("consort.orchestrator")
 
 
-def serve(place: Place, name: str, log_level: str) -> None:
-    """Run an orchestrator until told to stop. Raises BusError."""
-    set_up_logging(log_level)
-    run_for_long(_serve(place, name))
+def serve(place: Place, name: str, telling: Telling) -> None:
+    """Run an orchestrator until told to stop. Raises BusError, PortTaken."""
+    set_up_logging(telling.log_level, telling.log_format)
+    with metering("orchestrator", name, telling.health is not None) as meters:
+        run_for_long(_serve(place, name, telling, meters))
 
 
-async def _serve(place: Place, name: str) -> None:
+async def _serve(place: Place, name: str, telling: Telling, meters: Meters) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hold_on(lambda: loop.call_soon_threadsafe(stop.set))
     async with AsyncExitStack() as stack:
+        vitals = await stack.enter_async_context(answering(telling.health, meters.scrape))
         url, credentials = await _identity(stack, place, name)
         bus = await stack.enter_async_context(
             open_bus(url, credentials, client_name=f"orchestrator {name}", patience=CONNECT_PATIENCE)
@@ -47,7 +52,10 @@ async def _serve(place: Place, name: str) -> None:
         wire = await stack.enter_async_context(Wire(bus.nc, bus))
         closed = asyncio.create_task(bus.wait_closed())
         tracing = await stack.enter_async_context(exported(SERVICE, f"{name}-{os.getpid()}"))
-        work = asyncio.create_task(Orchestrator(bus, wire, tracing).run(stop))
+        orchestrator = Orchestrator(bus, wire, tracing)
+        vitals.ready_unless(lambda: orchestrator.unready)
+        orchestrator.observe()
+        work = asyncio.create_task(orchestrator.run(stop))
         await asyncio.wait({closed, work}, return_when=asyncio.FIRST_COMPLETED)
         if closed.done():
             work.cancel()

@@ -25,6 +25,7 @@ from consort_orchestrator.cli.orchestrating import serve
 from consort_orchestrator.cli.reading import show_agents
 from consort_shared.errors import InvalidInput
 from consort_shared.plan.model import seconds
+from consort_shared.telemetry.options import Telling, telling_options
 
 
 @click.group()
@@ -34,10 +35,10 @@ def orchestrator() -> None:
 
 @orchestrator.command("start")
 @click.option("--name", default="main", show_default=True, help="Its name on the bus.")
-@click.option("--log-level", envvar="CONSORT_LOG_LEVEL", default="info", show_default=True)
+@telling_options
 @on_the_bus
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error comes from.")
-def orchestrator_start(name: str, log_level: str, place: Place) -> int:
+def orchestrator_start(name: str, telling: Telling, place: Place) -> int:
     """Run an orchestrator until SIGTERM or Ctrl-C; it then finishes what it has in hand.
 
     Any number may work on one bus: they share the runs, and when one is gone the
@@ -48,8 +49,9 @@ def orchestrator_start(name: str, log_level: str, place: Place) -> int:
       consort orchestrator start
       consort orchestrator start --name second
       consort orchestrator start --server nats://bus:4222 --creds orchestrator.main.creds
+      consort orchestrator start --health-port 9401 --log-format json
     """
-    serve(place, name, log_level)
+    serve(place, name, telling)
     return DONE
 
 
@@ -66,12 +68,10 @@ def agent() -> None:
 @click.option(
     "--grace", type=click.FloatRange(0), help="Seconds to finish in when told to stop. [default: 30]"
 )
-@click.option("--log-level", help="debug, info, warning or error. [default: info]")
+@telling_options
 @on_the_bus
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error comes from.")
-def agent_start(
-    agent: str, slots: int | None, grace: float | None, log_level: str | None, place: Place
-) -> None:
+def agent_start(agent: str, slots: int | None, grace: float | None, telling: Telling, place: Place) -> None:
     """Run an agent, installed or of your own, until SIGTERM or Ctrl-C.
 
     More processes of the same agent share its tasks. For the bus of a folder the
@@ -81,11 +81,13 @@ def agent_start(
     Examples:
       consort agent start writer
       consort agent start mine.py:agent --slots 4
+      consort agent start mine.py:agent --health-port 9402 --log-format json
       consort agent start mine:agent --server nats://bus:4222 --creds agent.mine.creds
     """
     server, creds = run_to_end(_agents_bus(agent, place))
     command = [sys.executable, "-m", "consort_agents", "--server", server, "--creds", str(creds)]
-    for option, value in (("--slots", slots), ("--grace", grace), ("--log-level", log_level)):
+    command += telling.arguments
+    for option, value in (("--slots", slots), ("--grace", grace)):
         if value is not None:
             command += [option, str(value)]
     sys.stdout.flush()

@@ -24,6 +24,8 @@ from types import TracebackType
 from consort_orchestrator.cli.wording import one_line, span
 from consort_shared.errors import ConsortError
 from consort_shared.lifeline import Lifeline
+from consort_shared.telemetry.health import for_children
+from consort_shared.telemetry.logs import message_of
 
 PAUSES = (0.2, 20.0)
 """Seconds before a child is started again: after its first death, and at most."""
@@ -138,7 +140,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self._lifeline.environment(), **kept.child.environment},
+                env={**self._lifeline.environment(for_children(os.environ)), **kept.child.environment},
                 pass_fds=(self._lifeline.reading,),
                 process_group=0,
             )
@@ -198,7 +200,7 @@ def last_words(log: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return one_line(next((line for line in reversed(lines) if line.strip()), ""))
+    return one_line(message_of(next((line for line in reversed(lines) if line.strip()), "")))
 
 
 def ended(code: int) -> str:

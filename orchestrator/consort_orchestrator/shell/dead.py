@@ -41,6 +41,7 @@ from consort_shared.control import SettledMark
 from consort_shared.entries import Granted
 from consort_shared.failpoints import failpoint
 from consort_shared.ids import traceparent
+from consort_shared.telemetry import metrics
 from consort_shared.values import INLINE_LIMIT
 
 _LONGEST_REASON = 2000
@@ -155,5 +156,6 @@ class DeadLetters:
         letter = await self._publisher.publish(
             str(where), data, {name: text for name, text in headers.items() if text}
         )
+        metrics.set_aside(headers[KIND])
         failpoint("letter-stored")
         return letter

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Sequence
 
@@ -22,11 +23,13 @@ from consort_bus.errors import BusError
 from consort_bus.letters import FAILING, UNKNOWN_KIND
 from consort_bus.pull import Delivery
 from consort_orchestrator.core.state import IllegalMove
+from consort_orchestrator.shell import chronicle
 from consort_orchestrator.shell.cases import Case
 from consort_orchestrator.shell.dead import DeadLetters
 from consort_orchestrator.shell.history import UnknownKind
 from consort_orchestrator.shell.inbox import Incoming
 from consort_orchestrator.shell.judge import Judge
+from consort_shared.telemetry.logs import About, set_about
 
 AT_ONCE = 64
 """Runs that are judged at the same time."""
@@ -120,6 +123,7 @@ class Desk:
         """Judge one case after another, until nobody is in line any more."""
         while self._line:
             case = self._line.popleft()
+            set_about(About(case.id))
             try:
                 while case.queue:
                     batch, case.queue = sorted(case.queue, key=_place), []
@@ -136,10 +140,13 @@ class Desk:
 
     async def _batch(self, case: Case, batch: Sequence[Incoming]) -> None:
         """Judge a batch to its end. Whatever goes wrong, the messages come again or are set aside."""
+        began = time.perf_counter()
         try:
             await self._judge.judge(case, batch)
+            chronicle.judged(time.perf_counter() - began)
         except BusError as exc:
             log.warning("run %s: %s; %d messages will come again", case.id, exc, len(batch))
+            chronicle.judged(time.perf_counter() - began, type(exc).__name__)
             case.forget()
             for incoming in batch:
                 incoming.delivery.nak(RETRY_IN)
@@ -147,6 +154,7 @@ class Desk:
             raise
         except UnknownKind as exc:
             log.error("run %s stands still: %s", case.id, exc)
+            chronicle.judged(time.perf_counter() - began, type(exc).__name__)
             case.forget()
             await self._give_back(batch, str(exc), UNKNOWN_KIND, UNREADABLE_AFTER)
         except Exception as exc:  # the loop's edge: one run's trouble must not stop the others
@@ -155,6 +163,7 @@ class Desk:
                 for incoming in batch:
                     await self._batch(case, [incoming])
                 return
+            chronicle.judged(time.perf_counter() - began, type(exc).__name__)
             known = isinstance(exc, (IllegalMove, ValueError))
             log.error("run %s: cannot go on: %s", case.id, exc, exc_info=None if known else exc)
             await self._give_back(batch, f"{type(exc).__name__}: {exc}", FAILING, POISON_AFTER)

@@ -32,6 +32,7 @@ from consort_orchestrator.core import (
 from consort_orchestrator.core.decide import Forged
 from consort_orchestrator.core.said import Steering
 from consort_orchestrator.core.state import in_hand
+from consort_orchestrator.shell import chronicle
 from consort_orchestrator.shell.addressing import addressed
 from consort_orchestrator.shell.admission import Admission
 from consort_orchestrator.shell.cases import Case
@@ -46,6 +47,7 @@ from consort_shared.codec import unpack
 from consort_shared.entries import SCHEMA, Cause, Entry, Failure, Redriven, body_digest, kind_of
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import POISON, Submit
+from consort_shared.telemetry import metrics
 
 ATTEMPTS = 20
 """How often one batch is decided anew when others write to the same run."""
@@ -119,11 +121,13 @@ class Judge:
     async def judge(self, case: Case, batch: Sequence[Incoming]) -> None:
         """Judge a batch to its end. Raises BusError, and whatever a history that cannot be folded raises."""
         refused = 0
+        chronicle.taken(batch)
         while refused < ATTEMPTS:
             try:
                 await self._attempt(case, batch)
             except FenceRefused:
                 refused += 1
+                metrics.fence_refused()
                 case.forget()
                 await asyncio.sleep(_PAUSE * (refused - 1))
             except NeedArtefacts as exc:
@@ -171,7 +175,12 @@ class Judge:
         failpoint("entry-stored")
         case.run = run
         case.foreign.clear()
-        await self._follow(case, run, decision, waited, direct)
+        stored = self._now()
+        try:
+            await self._follow(case, run, decision, waited, direct)
+        finally:  # told whatever becomes of what follows, and not before: that would hold it up
+            if decision.facts:
+                chronicle.decided(run, decision.facts, batch, stored, copies=not direct)
         await self._set_aside(run, opened, decision)
         failpoint("effects-done")
         _acknowledge(batch)
@@ -248,8 +257,6 @@ class Judge:
             case.traced.take(entry)
         self.decisions += 1
         self._registry.count(facts)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("run %s entry %d: %s", run.id, run.n, ", ".join(fact.fact for fact in facts))
         return grant is not None
 
     async def _follow(
@@ -274,8 +281,10 @@ class Judge:
 
     async def _set_aside(self, run: Run, opened: _Opened, decision: Decision) -> None:
         for one in opened.refused:
+            # Why may quote what somebody wrote; the letter keeps it.
             level = logging.INFO if one.answered else logging.WARNING
-            log.log(level, "run %s: %s: %s", run.id, one.incoming.subject, one.why)
+            told = "run %s: %s is set aside: %s; see `consort dead`"
+            log.log(level, told, run.id, one.incoming.subject, one.kind)
             letter_id = await self._dead.set_aside(one.incoming, one.why, one.kind)
             if one.answered:
                 await self._dead.settle(letter_id, REFUSED, self._speaks_as, self._now())

@@ -37,6 +37,8 @@ SHOWN_EVERY, TIME_TO_LIVE = 1.0, timedelta(seconds=5)
 SILENCE = 3.5
 """Seconds without a sign of life after which an orchestrator is taken to be gone."""
 CLOCK_EVERY = 15.0
+UNSEEN = 5.0
+"""Seconds without taking its share after which an orchestrator does not count as ready."""
 
 log = logging.getLogger("consort.orchestrator")
 _presence: TypeAdapter[OrchestratorPresence] = TypeAdapter(OrchestratorPresence)
@@ -91,6 +93,17 @@ class Presences:
         """by instance: the revision of its last sign of life, and when it was seen first"""
         self._started = time.time()
         self._measured = 0.0
+        self._settled: float | None = None
+        self.first = False
+        """whether the first part of the inbox is this one's share: what only one of them need do, is its to do"""
+
+    @property
+    def unsettled(self) -> str:
+        """Why this orchestrator has no share of the inbox now, empty when it has."""
+        if self._settled is None:
+            return "it has not been welcomed to its share of the inbox yet"
+        silent = time.monotonic() - self._settled
+        return f"the bus has not taken its signs of life for {silent:.0f} s" if silent > UNSEEN else ""
 
     async def run(self, pulls: Sequence[Pull]) -> None:
         """Show presence and keep the balance until cancelled; `pulls` by shard."""
@@ -141,6 +154,7 @@ class Presences:
     def balance(self, pulls: Sequence[Pull], there: Sequence[str]) -> None:
         """Let go of what is served here and is another's share."""
         owners = shares(there, len(pulls))
+        self._settled, self.first = time.monotonic(), owners[0] == self._instance
         given = [shard for shard, pull in enumerate(pulls) if pull.pinned and owners[shard] != self._instance]
         for shard in given:
             pulls[shard].yield_pin()

@@ -28,8 +28,10 @@ from consort_bus.pull import Delivery, Pull
 from consort_bus.subjects import InboxSubject
 from consort_bus.topology import PRIORITY_GROUP, SHARD_PIN_TIMEOUT
 from consort_bus.wire import Wire
+from consort_orchestrator.shell import backlog, chronicle
 from consort_orchestrator.shell.admission import Admission
 from consort_orchestrator.shell.asking import Asking
+from consort_orchestrator.shell.backlog import Backlog
 from consort_orchestrator.shell.dead import DeadLetters
 from consort_orchestrator.shell.desk import Desk
 from consort_orchestrator.shell.effects import Effects
@@ -44,6 +46,10 @@ from consort_orchestrator.shell.redriving import Redriving
 from consort_orchestrator.shell.registry import Registry
 from consort_orchestrator.tracing.exporting import Spans
 from consort_shared.plan.expressions import condition
+from consort_shared.telemetry import metrics
+from consort_shared.telemetry.health import NOT_CONNECTED, STOPPING
+from consort_shared.telemetry.looking import Reading
+from consort_shared.telemetry.metrics import Whole
 from consort_shared.telemetry.tracing import Tracing
 
 SWEEP = 1.0
@@ -122,10 +128,28 @@ class Orchestrator:
             self._spans.gone,
         )
         self._janitor = Janitor(bus, wire, publisher, history, self.registry, self._clock)
+        self._bus = bus
+        self._backlog = Backlog(bus, wire, self._presences, self._clock)
+        self._stage = "it is starting"
 
     @property
     def health(self) -> Health:
         return Health(self.writer, self._judge.decisions, self._desk.cached)
+
+    @property
+    def unready(self) -> str:
+        """Why it does not judge what comes, in one sentence; empty while it does."""
+        if not self._bus.connected:
+            return NOT_CONNECTED
+        return self._stage or self._presences.unsettled
+
+    def observe(self) -> None:
+        """Keep the figures that are looked up when somebody takes them. Once in a process, in its loop."""
+        chronicle.begin()
+        metrics.observe_process(
+            "orchestrator", self._bus.identity.name, lambda: self.unready, lambda: self._bus.reconnects
+        )
+        metrics.observe_whole(Reading(self._backlog.look, Whole(), every=backlog.EVERY))
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until told to stop, then finish what is in hand."""
@@ -145,9 +169,11 @@ class Orchestrator:
             await self.registry.refresh()
             condition("true").evaluate({})  # the first expression loads the language: not while runs wait
             pulling = [group.create_task(pull.run()) for pull in pulls]
+            self._stage = ""
             log.info("orchestrator %s is ready", self.writer)
             ready()
             await stop.wait()
+            self._stage = STOPPING
             await self._presences.leave()
             for pull, task in zip(pulls, pulling, strict=True):
                 pull.yield_pin()

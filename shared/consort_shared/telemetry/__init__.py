@@ -1,5 +1,5 @@
-"""Traces, metrics and health of Consort's processes.
+"""What a process tells of itself while it works: logs, metrics, traces, and whether it is well.
 
-Nothing here is loaded unless it is asked for by the environment: importing the
-package imports no SDK. A program that hosts an agent keeps its own providers.
+Each has a module of its own. Importing this package starts and imports nothing, and no SDK
+is loaded unless the environment asks for it. A program that hosts an agent keeps its own providers.
 """
