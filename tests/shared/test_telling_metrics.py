@@ -17,8 +17,8 @@ HTTP, GRPC = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
 @pytest.mark.parametrize(
     ("page", "environment", "found"),
     [
-        (False, {}, Wanted(False, False, "grpc")),
-        (True, {}, Wanted(True, False, "grpc")),
+        (False, {}, Wanted(False, False)),
+        (True, {}, Wanted(True, False)),
         (True, {"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC}, Wanted(True, True, "grpc")),
         (False, {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": HTTP}, Wanted(False, True, "http/protobuf")),
         (
@@ -29,15 +29,15 @@ HTTP, GRPC = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
         (
             True,
             {"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_METRICS_EXPORTER": "none"},
-            Wanted(False, False, "grpc"),
+            Wanted(False, False),
         ),
         (
             True,
             {"OTEL_EXPORTER_OTLP_ENDPOINT": GRPC, "OTEL_METRICS_EXPORTER": "prometheus"},
-            Wanted(True, False, "grpc"),
+            Wanted(True, False),
         ),
-        (True, {"OTEL_METRICS_EXPORTER": "otlp"}, Wanted(False, True, "grpc")),
-        (True, {"OTEL_METRICS_EXPORTER": "otlp, prometheus"}, Wanted(True, True, "grpc")),
+        (True, {"OTEL_METRICS_EXPORTER": "otlp"}, Wanted(False, True, "http/protobuf")),
+        (True, {"OTEL_METRICS_EXPORTER": "otlp, prometheus"}, Wanted(True, True, "http/protobuf")),
         (True, {"OTEL_SDK_DISABLED": "true", "OTEL_METRICS_EXPORTER": "otlp"}, Wanted(False, False)),
     ],
 )

@@ -24,9 +24,10 @@ from consort_orchestrator.tracing.sources import Files, Jaeger, Source, TracesUn
 from consort_orchestrator.tracing.tree import skews, tree_of
 from consort_shared.entries import Entry, Finished
 from consort_shared.errors import InvalidInput
+from consort_shared.telemetry.collector import ENDPOINT
 from consort_shared.telemetry.records import SpanRecord
 from consort_shared.telemetry.span_ids import root_span_id
-from consort_shared.telemetry.tracing import ENDPOINTS, folder_for_spans, open_tracing
+from consort_shared.telemetry.tracing import folder_for_spans, open_tracing
 
 LOOK_AGAIN = 0.3
 """Seconds between looks at a trace that is not whole yet: spans arrive about a second after their end."""
@@ -194,7 +195,7 @@ def export(run: str, place: Place, printer: Printer) -> int:
     check_reference(run)
     tracing = open_tracing(SERVICE, "again")
     if tracing is None:
-        raise InvalidInput(f"{ENDPOINTS[1]} says where spans go; it is not set")
+        raise InvalidInput(f"{ENDPOINT} says where spans go; it is not set")
     from consort_orchestrator.tracing.emitting import Emitting
 
     told = run_to_end(_told(run, place, None, required=False))

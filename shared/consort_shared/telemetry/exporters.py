@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from consort_shared.telemetry.tracing import GRPC, HTTP, PROTOCOLS
+from consort_shared.telemetry.collector import GRPC, GRPC_PORT, HTTP, HTTP_PORT, PROTOCOL
 
-GRPC_PORT, HTTP_PORT = "4317", "4318"
 _REPEATING = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")
 
 log = logging.getLogger("consort.telemetry")
@@ -68,8 +67,8 @@ def _where(exporter: object) -> str:
 def _hint(exporter: object) -> str:
     """What may be wrong, for the mistakes that are made most."""
     where, over_http = _where(exporter), type(exporter).__module__.endswith("over_http")
-    if over_http and f":{GRPC_PORT}" in where:
-        return f": port {GRPC_PORT} speaks gRPC as a rule; set {PROTOCOLS[1]}={GRPC}, or use port {HTTP_PORT}"
-    if not over_http and f":{HTTP_PORT}" in where:
-        return f": port {HTTP_PORT} speaks {HTTP} as a rule; set {PROTOCOLS[1]}={HTTP}"
+    if over_http and GRPC_PORT in where:
+        return f": that port speaks gRPC as a rule; set {PROTOCOL}={GRPC}, or use port {HTTP_PORT[1:]}"
+    if not over_http and HTTP_PORT in where:
+        return f": that port speaks {HTTP} as a rule; set {PROTOCOL}={HTTP}"
     return ": nobody answers there, it refuses, or its certificate is not trusted"

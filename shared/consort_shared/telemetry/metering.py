@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from consort_shared.errors import InvalidInput
+from consort_shared.telemetry.collector import endpoint_of, protocol_of
 from consort_shared.telemetry.health import Page, Scrape
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 LAST_EXPORT = 2.0
 """Seconds for the last figures to leave when the process ends."""
 EXPORT_LIMIT = 10.0
-HTTP_PORT = ":4318"
-"""The port of collectors that speak HTTP, as everybody sets them up."""
 
 log = logging.getLogger("consort.metrics")
 
@@ -70,18 +70,20 @@ def wanted(has_page: bool, environment: Mapping[str, str]) -> Wanted:
     """What the environment asks for."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Wanted(False, False)
-    endpoint = _first(environment, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    endpoint = endpoint_of("METRICS", environment)
     asked = environment.get("OTEL_METRICS_EXPORTER", "")
     named = {name.strip().lower() for name in asked.split(",")} - {""}
     if unknown := named - {"otlp", "prometheus", "none"}:
         log.warning("OTEL_METRICS_EXPORTER names %s; there are otlp, prometheus, none", ", ".join(unknown))
     collector = "otlp" in named if named else bool(endpoint)
-    protocol = _first(environment, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-    if collector and protocol not in ("", "grpc", "http/protobuf"):
-        log.warning("metrics are not sent: there is no protocol %r, only grpc and http/protobuf", protocol)
-        collector = False
-    usual = "http/protobuf" if HTTP_PORT in endpoint else "grpc"
-    return Wanted(has_page and (not named or "prometheus" in named), collector, protocol or usual)
+    protocol = ""
+    if collector:
+        try:
+            protocol = protocol_of("METRICS", environment)
+        except InvalidInput as exc:
+            log.warning("metrics are not sent: %s", exc)
+            collector = False
+    return Wanted(has_page and (not named or "prometheus" in named), collector, protocol)
 
 
 @contextmanager
@@ -201,7 +203,3 @@ def _shut_down(provider: MeterProvider) -> None:
     except Exception as exc:  # the last words of a process: it ends either way
         log.debug("the last figures were not sent", exc_info=exc)
     log.debug("the last figures took %.1f s", time.monotonic() - began)
-
-
-def _first(environment: Mapping[str, str], *names: str) -> str:
-    return next((text for name in names if (text := environment.get(name, "").strip())), "")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consort_shared.errors import InvalidInput
+from consort_shared.telemetry.collector import endpoint_of, protocol_of
 from consort_shared.telemetry.contexts import OWN
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Tracing", "exported", "folder_for_spans", "open_tracing"]
 
 FOLDER = "CONSORT_TRACES"
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-HTTP, GRPC = "http/protobuf", "grpc"
 DELAY_MS, QUEUE = 1000, 16_384
 """Milliseconds between exports, and spans that may wait for one, where the environment does not say."""
 LAST_TRY_MS = 2000
@@ -152,7 +150,7 @@ def _exporters(folder: Path | None, name: str) -> list[SpanExporter]:
     if _exporter_name() == "otlp":
         from consort_shared.telemetry.exporters import otlp_exporter
 
-        found.append(otlp_exporter(_protocol()))
+        found.append(otlp_exporter(protocol_of("TRACES", os.environ)))
     return found
 
 
@@ -160,18 +158,10 @@ def _exporter_name() -> str:
     """Which exporter besides files: `otlp` or `none`. Raises InvalidInput."""
     wanted = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if wanted in ("", "otlp"):
-        return "otlp" if wanted or any(os.environ.get(name) for name in ENDPOINTS) else "none"
+        return "otlp" if wanted or endpoint_of("TRACES", os.environ) else "none"
     if wanted == "none":
         return "none"
     raise InvalidInput(f"OTEL_TRACES_EXPORTER is {wanted!r}; Consort's processes know otlp and none")
-
-
-def _protocol() -> str:
-    """Raises InvalidInput."""
-    protocol = next((value for name in PROTOCOLS if (value := os.environ.get(name))), HTTP)
-    if protocol not in (HTTP, GRPC):
-        raise InvalidInput(f"{PROTOCOLS[1]} is {protocol!r}; it may be {HTTP} or {GRPC}")
-    return protocol
 
 
 def _resource(service: str, instance: str) -> Resource:
