@@ -19,6 +19,7 @@ from cli_kit import CREW, Ended, Running, consort, started, until
 
 from consort_bus import embedded, jetstream
 from consort_bus.connection import Bus, open_bus
+from consort_bus.envelope import CONTENT_TYPE
 from consort_bus.publish import Publisher
 from consort_bus.subjects import AgentSubject, DeadSubject, EntrySubject, PauseSubject, WaitingSubject
 from consort_bus.wire import Wire
@@ -213,11 +214,13 @@ def test_what_lies_on_the_bus(folder: Path) -> None:
             headers = {"Consort-Kind": kind, "Consort-Reason": "it broke"}
             await publisher.publish(str(DeadSubject("INBOX", run)), b"letter", headers)
         mark = PauseMark(by="operator.ann", at=1.0, why="maintenance")
-        await publisher.publish(str(PauseSubject("crew")), encode(mark), {})
+        await publisher.publish(str(PauseSubject("crew")), encode(mark), {CONTENT_TYPE: MSGPACK})
         for instance, skill in (("one", "crew.words"), ("two", "crew.shout")):
             card = AgentCard(name="crew", skills=(SkillCard(name=skill),))
             sign = Presence(instance=instance, card=card, host="h", pid=1)
-            await publisher.publish(str(AgentSubject("crew", instance)), encode(sign), {})
+            await publisher.publish(
+                str(AgentSubject("crew", instance)), encode(sign), {CONTENT_TYPE: MSGPACK}
+            )
 
     as_provisioner(folder, put)
     found = examined(folder, code=1)
@@ -260,7 +263,7 @@ def test_a_deploy_that_takes_a_skill_away(folder: Path) -> None:
         for name, skill in (("worker", "text.gate"), ("crew", "nobody.offers")):
             card = AgentCard(name=name, skills=(SkillCard(name=skill),))
             sign = Presence(instance="one", card=card)
-            await publisher.publish(str(AgentSubject(name, "one")), encode(sign), {})
+            await publisher.publish(str(AgentSubject(name, "one")), encode(sign), {CONTENT_TYPE: MSGPACK})
 
     as_provisioner(folder, put)
     well = consort(folder, "doctor", "upgrade")

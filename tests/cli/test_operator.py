@@ -281,7 +281,9 @@ async def presence(stage: Stage, name: str) -> None:
     card = AgentCard(name=name, skills=(SkillCard(name="x.y"),))
     sign = encode(Presence(instance="i1", card=card))
     wire = await stage.wire("agent", name)
-    await wire.request(str(AgentSubject(name, "i1")), sign, headers={"Nats-TTL": "30s"})
+    await wire.request(
+        str(AgentSubject(name, "i1")), sign, headers={"Nats-TTL": "30s", CONTENT_TYPE: MSGPACK}
+    )
 
 
 async def test_pausing_an_agent_is_a_mark(open_as: OpenAs) -> None:

@@ -42,8 +42,8 @@ SUBMIT = (*CLI, "submit", "{plan}")
 @pytest.mark.parametrize(
     ("command", "role", "name", "told"),
     [
-        (ORCHESTRATOR, "client", "me", r"client.me may not .*; allowed to: .*orchestrator"),
-        (AGENT, "client", "me", "client.me may not subscribe to tasks; allowed to: agent"),
+        (ORCHESTRATOR, "client", "me", "is of client.me; the credentials of an orchestrator are needed"),
+        (AGENT, "client", "me", "is of client.me; .*credentials of an agent are needed"),
         (SUBMIT, "agent", "worker", "agent.worker may not publish to in.client; allowed to: client"),
         ((*CLI, "bus", "setup"), "client", "me", r"client.me may not .*; allowed to: .*provisioner"),
         ((*CLI, "bus", "backup", "{copy}"), "orchestrator", "o", "may not .*; allowed to: provisioner"),

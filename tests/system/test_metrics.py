@@ -225,7 +225,10 @@ async def test_figures_are_sent_to_a_collector(system: System) -> None:
         orchestrator = system.orchestrator(
             env={**every, "OTEL_EXPORTER_OTLP_ENDPOINT": http, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
         )
-        agent = system.agent("worker", env={**every, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": grpc})
+        agent = system.agent(
+            "worker",
+            env={**every, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": grpc, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        )
         await until(lambda: ("consort-orchestrator", "consort.runs.open") in by_http)
         await until(lambda: ("consort-agent", "consort.agent.slots") in by_grpc)
         run = await system.run({"steps": {"a": {"skill": "text.make", "with": {"name": "x"}}}})
