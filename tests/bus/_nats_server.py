@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.js import api
 
 from consort_bus.errors import AccessDenied
+from standing_still import freeze
 
 CONFIG = """
 listen: 127.0.0.1:{port}
@@ -62,7 +63,7 @@ class Server:
 
     def freeze(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
         os.waitpid(self._process.pid, os.WUNTRACED)  # until it has stopped
 
     def thaw(self) -> None:

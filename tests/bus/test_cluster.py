@@ -29,6 +29,7 @@ from consort_bus.server_process import Node
 from consort_bus.subjects import EntrySubject
 from consort_bus.wire import Wire
 from consort_shared.ids import new_run_id
+from standing_still import freeze
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +158,7 @@ async def test_a_frozen_node_is_left_within_fifteen_seconds(cluster: Embedded) -
         bus.on_reconnect(note)
         lost = bus.nc.connected_url.netloc
         frozen = next(node for node in embedded.nodes(cluster.folder) if node.url.endswith(lost))
-        os.kill(frozen.pid or 0, signal.SIGSTOP)
+        freeze(frozen.pid or 0)
         try:
             began = time.monotonic()
             async with asyncio.timeout(25):

@@ -20,6 +20,7 @@ import pytest
 from consort_bus import embedded, jetstream, subjects, topology
 from consort_bus.connection import open_bus
 from consort_bus.errors import ServerFailed
+from standing_still import freeze
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_a_copy_of_the_folder_is_another_server(
 @pytest.mark.slow
 def test_a_frozen_server_is_reported_and_can_be_stopped(folder: Path) -> None:
     server = embedded.start(folder)
-    os.kill(server.pid, signal.SIGSTOP)
+    freeze(server.pid)
     assert embedded.status(folder) is None
     with pytest.raises(ServerFailed, match=rf"process {server.pid}, does not answer"):
         embedded.start(folder, time_limit=0.2)

@@ -27,6 +27,7 @@ from consort_shared.card import AgentCard, Presence, SkillCard
 from consort_shared.codec import MSGPACK, encode
 from consort_shared.control import PauseMark
 from consort_shared.entries import body_digest
+from standing_still import freeze
 
 pytestmark = pytest.mark.slow
 
@@ -101,17 +102,11 @@ def plan(folder: Path, text: str) -> str:
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
     """A process that stands still for as long as the block lasts."""
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
-        until(lambda: all(_state(thread) == "T" for thread in Path(f"/proc/{pid}/task").iterdir()))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def _state(thread: Path) -> str:
-    """`T` once it has heard the signal: threads hear it one after the other."""
-    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_bus_that_is_not_there(tmp_path: Path) -> None:

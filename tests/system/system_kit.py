@@ -19,6 +19,7 @@ from consort_bus.client import Client, connect
 from consort_bus.connection import open_bus
 from consort_shared.entries import Accepted, Fact
 from consort_shared.plan.model import Plan
+from standing_still import freeze
 
 HERE = Path(__file__).parent
 LIMIT = 30.0
@@ -42,7 +43,7 @@ class Child:
         return self.process.wait(20)
 
     def freeze(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
