@@ -41,6 +41,11 @@ class Value(NamedTuple):
     """Whether it was an answer of the server when it was stored: nobody's word for anything."""
 
     @property
+    def took_leave(self) -> bool:
+        """Whether somebody deleted it; otherwise it ran out, where it is deleted."""
+        return _OPERATION in self.headers
+
+    @property
     def key(self) -> str:
         """What follows the bucket in the subject."""
         return self.subject.split(".", 2)[2]
@@ -99,6 +104,10 @@ class Bucket:
     async def entries(self, prefix: str) -> list[Value]:
         """The values below a wildcard, by revision, without the deleted; perhaps a moment old."""
         return _present(await last_of(self._wire, self._stream, [prefix]))
+
+    async def marks(self, prefix: str) -> list[Value]:
+        """As `entries`, with the marks of what was deleted, as long as they last."""
+        return [_value(stored) for stored in await last_of(self._wire, self._stream, [prefix])]
 
     async def entries_whole(self, prefix: str) -> list[Value]:
         """As `entries`, no older than the leader's; takes the right to ask it."""

@@ -34,6 +34,8 @@ from consort_shared.control import OrchestratorPresence
 from consort_shared.errors import DecodeError
 
 SHOWN_EVERY, TIME_TO_LIVE = 1.0, timedelta(seconds=5)
+LEFT_KEPT = timedelta(seconds=30)
+"""For how long it shows that an orchestrator took its leave, and did not just fall silent."""
 SILENCE = 3.5
 """Seconds without a sign of life after which an orchestrator is taken to be gone."""
 CLOCK_EVERY = 15.0
@@ -78,7 +80,7 @@ class Presences:
         decisions: Callable[[], int],
         gone: Callable[[Sequence[str], Sequence[str]], None] = lambda writers, there: None,
     ) -> None:
-        """`gone` is called with the orchestrators that are not there any more, as writers, and with who is left."""
+        """`gone` is called with the orchestrators that have fallen silent, as writers, and with who is there."""
         self._subject = str(OrchestratorSubject(name, instance))
         self._name, self._instance = name, instance
         self._control = control
@@ -91,6 +93,8 @@ class Presences:
         """by instance: the names that entries bear of those that were there last"""
         self._heard: dict[str, tuple[int, float]] = {}
         """by instance: the revision of its last sign of life, and when it was seen first"""
+        self.left: frozenset[str] = frozenset()
+        """the instances that took their leave a moment ago"""
         self._started = time.time()
         self._measured = 0.0
         self._settled: float | None = None
@@ -119,19 +123,26 @@ class Presences:
     async def leave(self) -> None:
         """Say that this orchestrator goes. A failure is no harm: the sign of life expires."""
         try:
-            await self._control.delete(self._subject, ttl=timedelta(seconds=1))
+            await self._control.delete(self._subject, ttl=LEFT_KEPT)
         except BusError as exc:
             log.info("leaving was not announced: %s", exc)
 
     async def there(self) -> list[str]:
         """The instances that are at work, this one among them. Raises BusError."""
         now = time.monotonic()
-        values = await self._control.entries(subjects.ORCHESTRATORS_FILTER)
+        values = await self._control.marks(subjects.ORCHESTRATORS_FILTER)
         heard: dict[str, tuple[int, float]] = {}
         named: dict[str, str] = {}
+        left: set[str] = set()
         for value in values:
             where = OrchestratorSubject.parse(value.subject)
-            if where is None or not self._seal.genuine_own(value.subject, value.data, value.headers):
+            if where is not None and value.took_leave:
+                left.add(where.instance)
+            if (
+                where is None
+                or value.deleted
+                or not self._seal.genuine_own(value.subject, value.data, value.headers)
+            ):
                 continue
             try:
                 presence = decode(_presence, value.data, MSGPACK)
@@ -145,11 +156,16 @@ class Presences:
         self._heard = heard
         alive = {instance for instance, (_, since) in heard.items() if now - since < SILENCE}
         there = sorted(alive | {self._instance})
-        gone = [name for one, name in self._alive.items() if one not in alive]
+        self.left = frozenset(left)
+        gone = [name for one, name in self._alive.items() if one not in alive and one not in left]
         self._alive = {instance: named[instance] for instance in alive}
         if gone:
             self._gone(gone, there)
         return there
+
+    async def accounted_for(self) -> list[str]:
+        """The instances that are at work, or took their leave a moment ago. Raises BusError."""
+        return sorted({*await self.there(), *self.left})
 
     def balance(self, pulls: Sequence[Pull], there: Sequence[str]) -> None:
         """Let go of what is served here and is another's share."""

@@ -164,7 +164,7 @@ class Orchestrator:
                 group.create_task(self._presences.run(pulls)),
                 group.create_task(self._janitor.run(pulls[0])),
                 group.create_task(self._sweep()),
-                group.create_task(self._spans.run(self._presences.there)),
+                group.create_task(self._spans.run(self._presences.accounted_for)),
             ]
             await self.registry.refresh()
             condition("true").evaluate({})  # the first expression loads the language: not while runs wait

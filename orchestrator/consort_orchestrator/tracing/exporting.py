@@ -40,10 +40,13 @@ class Spans:
         return caller is None or caller.sampled
 
     def gone(self, writers: Sequence[str], there: Sequence[str]) -> None:
-        """Orchestrators are not there any more, whether they took leave or not; `there` are the instances left."""
+        """Orchestrators have fallen silent; `there` are the instances that are left."""
 
-    async def run(self, there: Callable[[], Awaitable[Sequence[str]]]) -> None:
-        """What is to be done beside the work, until cancelled."""
+    async def run(self, accounted_for: Callable[[], Awaitable[Sequence[str]]]) -> None:
+        """What is to be done beside the work, until cancelled.
+
+        `accounted_for`: the instances that are there, or took their leave and with it their spans.
+        """
 
 
 class _Exported(Spans):
@@ -67,9 +70,9 @@ class _Exported(Spans):
         if self._writer.endswith(f"-{min(there)}"):  # one of those that are left is enough
             self._gone.put_nowait(writers)
 
-    async def run(self, there: Callable[[], Awaitable[Sequence[str]]]) -> None:
+    async def run(self, accounted_for: Callable[[], Awaitable[Sequence[str]]]) -> None:
         try:
-            present = await there()
+            present = await accounted_for()
         except BusError as exc:
             log.info("which orchestrators are there cannot be read now: %s", exc)
         else:

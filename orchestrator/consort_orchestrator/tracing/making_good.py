@@ -9,13 +9,14 @@ same way: perhaps nobody was there to do it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
-from consort_bus.chain import Chain
+from consort_bus.chain import Chain, entry_of
 from consort_bus.errors import BusError
 from consort_bus.leading import leader_last
 from consort_bus.reading import read
@@ -28,8 +29,8 @@ from consort_shared.upcast import TooNew
 
 LAST_MOMENTS = timedelta(seconds=20)
 """How far back: silence is noticed after some seconds, and spans wait a second for their export."""
-MOST_RUNS = 2000
-"""Runs that are looked at for one death."""
+MOST_RUNS, PAUSE = 2000, 0.005
+"""Runs that are looked at for one death, and seconds between two of them."""
 
 log = logging.getLogger("consort.telemetry")
 
@@ -73,7 +74,8 @@ class MakingGood:
                 self._emitting.export(spans)
                 exported.append(len(spans))
 
-        for run in await self._runs_since(since):
+        for run in await self._runs_since(since, of):
+            await asyncio.sleep(PAUSE)  # what goes on comes first
             traced = self._emitting.follow_for(run, export)
             chain = Chain(run, self._artefacts)
             async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run)):
@@ -81,12 +83,15 @@ class MakingGood:
                     traced.take(logged.entry)
         return sum(exported)
 
-    async def _runs_since(self, since: datetime) -> list[str]:
-        """The runs that have entries since then."""
+    async def _runs_since(self, since: datetime, of: Callable[[str], bool]) -> list[str]:
+        """The runs that have entries of such writers since then."""
         found: dict[str, None] = {}
         async for stored in read(self._wire, subjects.LOG, subjects.ENTRIES_FILTER, from_time=since):
             where = EntrySubject.parse(stored.subject)
-            if where is not None:
+            if where is None or where.run in found:
+                continue
+            entry = await entry_of(stored, self._artefacts)
+            if entry is not None and of(entry.writer):
                 found[where.run] = None
             if len(found) >= MOST_RUNS:
                 break
