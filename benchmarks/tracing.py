@@ -95,6 +95,9 @@ def figures(found: dict[str, dict[str, list[Measured]]]) -> dict[str, Any]:
             ratios = [mine.seconds / off.seconds for mine, off in zip(repeats, by_name[OFF], strict=True)]
             told[f"{workload}, {name}"] = {
                 "seconds_median": round(median(one.seconds for one in repeats), 2),
+                "cpu_us_per_step": {
+                    role: round(1e6 * median(one.cpu[role] for one in repeats)) for role in repeats[0].cpu
+                },
                 "ratio": round(median(ratios), 2),
                 "ratio_min": round(min(ratios), 2),
                 "ratio_max": round(max(ratios), 2),

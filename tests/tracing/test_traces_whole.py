@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 from collector_kit import Collector, over_grpc, over_http
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util.genai.handler import TelemetryHandler
 from system_kit import LIMIT, System, until
 
 from consort_bus import embedded
@@ -205,6 +209,29 @@ async def test_what_skills_trace_hangs_below_their_task(system: System) -> None:
         assert told == f"00-{run}-{outer.parent}-01"  # what a skill sends along is its own span
         [child] = [span for span in spans if span.name == "outer child"]
         assert child.instance.startswith("slot-")
+
+
+async def test_agents_models_and_tools_are_named_by_the_conventions(system: System) -> None:
+    """The agent's span is what the library for these conventions would write; what skills use it for hangs below."""
+    with over_http() as collector:
+        system.orchestrator(env=settings(collector))
+        system.agent("traced", TRACED, env=settings(collector))
+        run = await system.run({"steps": {"one": {"skill": "trace.genai", "with": {"query": "tea"}}}})
+        await system.client.result(run, timeout=LIMIT)
+        spans = await whole(system, collector, run)
+    [agent] = [span for span in spans if span.name == "invoke_agent traced" and span.kind == "internal"]
+    below = {span.name: span for span in spans if span.parent == agent.span}
+    assert below.keys() == {"execute_tool search", "chat none-1"}
+    assert below["chat none-1"].kind == "client"
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    handler = TelemetryHandler(tracer_provider=provider)
+    with handler.invoke_local_agent(agent_name="traced", conversation_id=run) as invocation:
+        invocation.agent_description = "Traces."
+    [wanted] = exporter.get_finished_spans()
+    assert (agent.name, agent.kind) == (wanted.name, wanted.kind.name.lower())
+    assert dict(wanted.attributes or {}).items() <= dict(agent.attributes).items()
 
 
 @pytest.mark.parametrize("mood", ["refuses", "stalls", "nonsense", "away"])

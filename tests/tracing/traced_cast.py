@@ -10,9 +10,10 @@ from pathlib import Path
 from opentelemetry import trace
 
 from consort_agents import Agent, Context
+from consort_agents.genai import telemetry
 
 tracer = trace.get_tracer("traced-cast")
-traced = Agent("traced", slots=4, lease=1.0)
+traced = Agent("traced", slots=4, lease=1.0, description="Traces.")
 
 
 @traced.skill("trace.async")
@@ -45,6 +46,14 @@ def held_up(ctx: Context) -> str:
         while not (marks / "go-held").exists():
             time.sleep(0.02)
     return "let go"
+
+
+@traced.skill("trace.genai")
+def asks_a_model(query: str) -> str:
+    with telemetry().tool("search", tool_type="function"):
+        pass
+    with telemetry().inference("nobody", request_model="none-1"):
+        return query
 
 
 @traced.skill("trace.fail")

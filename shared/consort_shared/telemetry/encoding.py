@@ -64,8 +64,12 @@ def _put(group: ScopeSpans, record: SpanRecord) -> None:
         end_time_unix_nano=record.end,
         flags=_REMOTE if record.parent else _LOCAL,
     )
+    add = span.attributes.add
     for key, value in record.attributes.items():
-        _set(span.attributes.add(key=key).value, value)
+        if value.__class__ is str:  # as most are
+            add(key=key).value.string_value = value
+        else:
+            _set(add(key=key).value, value)
     for link in record.links:
         other = trace if link.trace == record.trace else bytes.fromhex(link.trace)
         linked = span.links.add(trace_id=other, span_id=bytes.fromhex(link.span), flags=_LOCAL)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ __all__ = ["Tracing", "exported", "folder_for_spans", "open_tracing"]
 FOLDER = "CONSORT_TRACES"
 DELAY_MS, QUEUE = 1000, 16_384
 """Milliseconds between exports, and spans that may wait for one, where the environment does not say."""
+SWITCH = 0.0005
+"""Seconds for which the exporter's thread may keep the interpreter from the event loop; by default ten times that."""
 LAST_TRY_MS = 2000
 """Milliseconds that a process which stops waits for its last spans to be exported."""
 
@@ -66,6 +69,7 @@ async def exported(
     if tracing is None:
         yield None
         return
+    sys.setswitchinterval(SWITCH)
     token = OWN.set(tracing.provider)
     try:
         yield tracing
