@@ -13,8 +13,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -25,15 +27,27 @@ from deploy_kit import COMPOSE, ROOT, check_command, clean_environment
 from consort_agents.process import main as agents_main
 
 FILES = [COMPOSE / "compose.yaml", COMPOSE / "own-agent.yaml"]
-SCHEMA = Path(__file__).parent / "compose-spec.json"
-"""The published schema of the Compose Specification (Apache-2.0), unchanged."""
+SPECIFICATION = "github.com/compose-spec/compose-go/v2@v2.9.1"
+"""The Go module that the published schema of the Compose Specification comes with."""
 THERE = services(FILES[0])
 LONG = ("orchestrator", "researcher", "analyst", "surveyor", "writer", "checker")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_the_structure_is_that_of_the_specification(file: Path) -> None:
-    jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(load(file, {}))
+    jsonschema.Draft7Validator(_specification()).validate(load(file, {}))
+
+
+@cache
+def _specification() -> Any:
+    if shutil.which("go") is None:
+        pytest.skip("the schema of the Compose Specification is had by way of Go, which is not here")
+    command = ["go", "mod", "download", "-json", SPECIFICATION]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as exc:
+        pytest.skip(f"the schema of the Compose Specification cannot be had: {exc}")
+    return json.loads((Path(json.loads(told.stdout)["Dir"]) / "schema" / "compose-spec.json").read_text())
 
 
 def test_variables_are_put_in_as_compose_does() -> None:

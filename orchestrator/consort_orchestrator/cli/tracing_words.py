@@ -43,7 +43,9 @@ def _lines(
         text = click.style(text, fg="red")
     elif branch.critical:
         text = click.style(text, bold=True)
-    yield f"{first}{text} {mark} {click.style(bar, fg='cyan')} {_took(span):>9}"
+    before = len(bar) - len(bar.lstrip())
+    shown = " " * before + click.style(bar.strip(), fg="cyan") + " " * (BAR - before - len(bar.strip()))
+    yield f"{first}{text} {mark} {shown} {_took(span):>9}"
     children = [child for child in branch.children if everything or _shown(child)]
     for child in children:
         last = child is children[-1]
