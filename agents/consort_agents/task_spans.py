@@ -191,7 +191,6 @@ class TaskSpans:
             names.OPERATION_NAME: "publish",
             names.OPERATION_TYPE: "send",
             names.DESTINATION_TEMPLATE: REPORT_TEMPLATE,
-            names.CONVERSATION: self._run,
         }
         name = f"publish {REPORT_TEMPLATE}"
         return self._record(self.report_span, self._process, name, "producer", began, ended, attributes)

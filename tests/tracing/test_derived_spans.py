@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,12 +95,12 @@ def test_each_missing_span_is_named(file: Path) -> None:
 def test_what_is_wrong_is_named() -> None:
     run, entries = named("plain")
     whole = [*derived(run, entries), *work(run, entries)]
-    later = replace(whole[0], end=whole[0].end + 5 * MOMENT)
+    later = whole[0]._replace(end=whole[0].end + 5 * MOMENT)
     [hole] = check(run, entries, [later, *whole[1:]]).holes
     assert (hole.kind, hole.span) == ("unlike", later.span)
-    stray = replace(whole[-1], span="f" * 16, parent="")
+    stray = whole[-1]._replace(span="f" * 16, parent="")
     assert [hole.kind for hole in check(run, entries, [*whole, stray]).holes] == ["second root"]
-    twice = replace(whole[-1], end=whole[-1].end + 5 * MOMENT)
+    twice = whole[-1]._replace(end=whole[-1].end + 5 * MOMENT)
     assert [hole.kind for hole in check(run, entries, [*whole, twice]).holes] == ["unlike"]
     assert check(run, entries, [*whole, *whole]).whole, "the same span twice is one span"
 
@@ -182,7 +181,7 @@ def test_a_clock_that_is_behind_is_told() -> None:
     run, entries = named("plain")
     spans = [*derived(run, entries), *work(run, entries)]
     late = [
-        replace(span, host="far", start=span.start - 600 * 10**9, end=span.end - 600 * 10**9)
+        span._replace(host="far", start=span.start - 600 * 10**9, end=span.end - 600 * 10**9)
         if span.kind == "consumer"
         else span
         for span in spans

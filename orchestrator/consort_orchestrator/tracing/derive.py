@@ -13,7 +13,7 @@ follows hangs below a span of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from consort_orchestrator.core.course import stops
 from consort_shared.entries import (
@@ -48,15 +48,14 @@ ENTRY_TEMPLATE = "log.{run}.entry.{agent}.{kind}"
 _ENDS_AS = {"failed": "failed", "cancelled": "cancelled"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+class _Open(NamedTuple):
     """Something that began and has not ended."""
 
     span: str
     name: str
     kind: Kind
     since: float
-    attributes: dict[str, Attribute] = field(default_factory=dict)
+    attributes: dict[str, Attribute]
     links: tuple[Link, ...] = ()
 
 
@@ -164,7 +163,7 @@ class Deriver:
     def _wait(self, path: str, name: str, skill: str) -> _Open:
         assert self._entry is not None
         span = span_id(self._run, "wait", str(self._entry.n), path)
-        attributes: dict[str, Attribute] = {names.RUN: self._run}
+        attributes: dict[str, Attribute] = {}
         if path:
             attributes[names.STEP] = path
         if skill:
@@ -228,13 +227,12 @@ class Deriver:
         name = f"invoke_workflow {self._plan}".strip()
         run_itself = _Open(self._parent, name, "internal", began, attributes, links)
         over = self._over(run_itself, error=error, parent=root_span_id(self._run) if again else "")
-        return replace(over, end=over.end + MOMENT)  # its last decision lies within
+        return over._replace(end=over.end + MOMENT)  # its last decision lies within
 
     def _decision(self, entry: Entry) -> SpanRecord:
         """The entry itself, at the moment of its decision."""
         grants = [fact for fact in entry.facts if isinstance(fact, Granted)]
         attributes: dict[str, Attribute] = {
-            names.RUN: self._run,
             names.ENTRY: entry.n,
             names.FACTS: tuple(dict.fromkeys(fact.fact for fact in entry.facts)),
             names.CAUSES: tuple(dict.fromkeys(cause.sender for cause in entry.causes)),
@@ -251,7 +249,6 @@ class Deriver:
             names.OPERATION_NAME: "publish",
             names.OPERATION_TYPE: "send",
             names.DESTINATION_TEMPLATE: ENTRY_TEMPLATE,
-            names.CONVERSATION: self._run,
         }
         if any(fact.handoff.priors for fact in grants):
             attributes[names.TRANSFER_TARGET] = ", ".join(dict.fromkeys(fact.agent for fact in grants))

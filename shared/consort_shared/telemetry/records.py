@@ -8,8 +8,8 @@ looks for what should be there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Kind: TypeAlias = Literal["internal", "server", "client", "producer", "consumer"]
 Attribute: TypeAlias = str | int | float | bool | tuple[str, ...]
@@ -22,8 +22,7 @@ _KINDS: tuple[Kind, ...] = ("internal", "internal", "server", "client", "produce
 _ERROR = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """To another span, perhaps of another trace; `what` says what it is to this one."""
 
     trace: str
@@ -31,9 +30,11 @@ class Link:
     what: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SpanRecord:
-    """One span. Times are nanoseconds since 1970; ids are hex digits, `parent` is empty for a root."""
+class SpanRecord(NamedTuple):
+    """One span. Times are nanoseconds since 1970; ids are hex digits, `parent` is empty for a root.
+
+    A tuple, because several are made for each task.
+    """
 
     trace: str
     span: str
@@ -42,7 +43,7 @@ class SpanRecord:
     kind: Kind
     start: int
     end: int
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = MappingProxyType({})
     links: tuple[Link, ...] = ()
     error: str | None = None
     """what went wrong, if its status is error"""

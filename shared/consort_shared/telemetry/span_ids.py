@@ -9,6 +9,7 @@ twice, because a process died and nobody knows what it had sent, is the same spa
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ class Caller(NamedTuple):
     sampled: bool
 
 
+@lru_cache(maxsize=8192)
 def span_id(run: str, *what: str) -> str:
     """The id of the span of a run that stands for `what`: 16 hex digits."""
     return blake2b(" ".join(what).encode(), key=run.encode(), digest_size=8).hexdigest()
