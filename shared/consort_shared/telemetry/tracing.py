@@ -33,8 +33,8 @@ __all__ = ["Tracing", "exported", "folder_for_spans", "open_tracing"]
 FOLDER = "CONSORT_TRACES"
 DELAY_MS, QUEUE = 1000, 16_384
 """Milliseconds between exports, and spans that may wait for one, where the environment does not say."""
-SWITCH = 0.0005
-"""Seconds for which the exporter's thread may keep the interpreter from the event loop; by default ten times that."""
+SWITCH = 0.001
+"""Seconds for which the exporter's thread may keep the interpreter from the event loop; by default five times that."""
 LAST_TRY_MS = 2000
 """Milliseconds that a process which stops waits for its last spans to be exported."""
 
