@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from system_kit import LIMIT, System
 from consort_orchestrator.tracing.checking import check
 from consort_orchestrator.tracing.sources import Jaeger
 from consort_shared.entries import Granted
-from consort_shared.plan.source import load_checked
+from consort_shared.ids import new_run_id
 from consort_shared.telemetry.span_ids import root_span_id
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -114,8 +115,8 @@ async def test_the_example_is_one_trace_although_an_agent_and_an_orchestrator_di
     }
     orchestrators = [system.orchestrator(name, env=env) for name in ("one", "two")]
     agents = {name: system.agent(name, module=None, env=env) for name in AGENTS}
-    plan = load_checked(EXAMPLE / "plan.yaml")
-    run = await system.client.submit(plan, {"sources": str(EXAMPLE / "sources")})
+    run = new_run_id()
+    await _submitted(system, run, env)
     writers: list[str] = []
     killed: list[str] = []
     async with asyncio.timeout(120):
@@ -139,7 +140,7 @@ async def test_the_example_is_one_trace_although_an_agent_and_an_orchestrator_di
     while not (found := check(run, entries, await asyncio.to_thread(source.spans, run))).whole:
         assert time.monotonic() < until, [hole.what for hole in found.holes]
         await asyncio.sleep(0.2)
-    assert found.processes >= 7  # five agents, two orchestrators; the one that was killed early left none
+    assert found.processes >= 8  # five agents, two orchestrators, the client
     told = await asyncio.to_thread(_trace_in_the_ui, jaeger.query, run)
     spans = {span["spanID"]: span for span in told["spans"]}
     roots = [span for span in spans.values() if not span["references"] or _parent(span) is None]
@@ -150,6 +151,17 @@ async def test_the_example_is_one_trace_although_an_agent_and_an_orchestrator_di
     ]
     holes = check(run, entries, missing).holes
     assert {hole.kind for hole in holes} == {"no parent", "no work"}
+
+
+async def _submitted(system: System, run: str, env: dict[str, str]) -> None:
+    """By a person at a terminal: the client is a process of the trace too."""
+    command = ["-m", "consort_orchestrator.cli", "submit", EXAMPLE / "plan.yaml", "--run", run]
+    command += ["--input", f"sources={EXAMPLE / 'sources'}", "--creds", system.creds("client", "me")]
+    environment = {**os.environ, **env, "CONSORT_SERVER": system.url}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *map(str, command), env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await asyncio.wait_for(process.wait(), LIMIT) == 0
 
 
 def _trace_in_the_ui(query: str, run: str) -> Any:
