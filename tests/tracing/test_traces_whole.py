@@ -169,6 +169,27 @@ async def test_the_next_orchestrator_makes_good_what_the_last_one_left(system: S
         await whole(system, collector, run)
 
 
+async def test_who_takes_leave_has_exported_its_spans(system: System) -> None:
+    """Nobody does it again, neither who is there nor who comes later."""
+    with over_http() as collector:
+        env = settings(collector, OTEL_BSP_SCHEDULE_DELAY="600000", OTEL_RESOURCE_ATTRIBUTES="stage=trial")
+        first = system.orchestrator("first", env=env)
+        system.agent("worker", env=settings(collector))
+        run = await system.run(CHAIN)
+        await system.client.result(run, timeout=LIMIT)
+        second = system.orchestrator("second", env=env)
+        await all_there(system, 2, 1)
+        assert await asyncio.to_thread(first.stop) == 0
+        spans = await whole(system, collector, run)
+        third = system.orchestrator("third", env=env)
+        await all_there(system, 2, 1)
+        assert len(collector.of(run)) == len(spans)
+        for later in (second, third):
+            assert "exported again" not in later.log.read_text()
+        told = repr(collector.told)
+        assert "'stage'" in told
+
+
 async def test_an_agent_that_dies_leaves_no_span_without_a_parent(system: System) -> None:
     """Its task's spans were held back; the next process of it tells of the second delivery."""
     with over_http() as collector:

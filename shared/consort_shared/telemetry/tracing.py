@@ -120,11 +120,15 @@ class Tracing:
         return bool(decision.is_sampled())  # type: ignore[no-untyped-call] # of the SDK
 
     def resource_of(self, instance: str) -> Resource:
-        """The resource of another process of this service, as far as the log tells of it."""
-        from opentelemetry.sdk.resources import Resource
+        """The resource of a process of this service, as far as the log and the environment tell of it.
+
+        Where all orchestrators have the same `OTEL_RESOURCE_ATTRIBUTES`, each comes to the same one.
+        """
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
         named = {key: self.resource.attributes[key] for key in ("service.name", "service.namespace")}
-        return Resource({**named, "service.instance.id": instance})
+        said = OTELResourceDetector().detect().attributes
+        return Resource({**said, **named, "service.instance.id": instance})
 
     def become_global(self) -> None:
         """Let what instruments the libraries of this process use it; only where nobody has set another up."""
