@@ -58,6 +58,7 @@ def pids_of(folder: Path) -> list[int]:
 
 
 def test_run_does_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """J1: one command starts all that a run needs, and stops it again."""
     run = consort(tmp_path, "run", WORDS, "--input", "text=hello big world", "--agents", CREW, "--json")
     assert run.code == 0, run.err
     told = run.json

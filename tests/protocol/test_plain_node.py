@@ -74,7 +74,7 @@ def test_codes_and_tokens_come_out_the_same(programs: Path) -> None:
 
 
 async def test_a_run_is_driven_and_worked_on_in_javascript(system: System, programs: Path) -> None:
-    """F9: there and back; killed with -9 and delivered again; a stop order heeded; the result read."""
+    """J24, F9: F9: there and back; killed with -9 and delivered again; a stop order heeded; the result read."""
     client, agent = ["node", str(programs / "client.mjs")], ["node", str(programs / "agent.mjs")]
 
     async def tell(*orders: dict[str, Any]) -> Any:

@@ -56,7 +56,7 @@ async def test_in_doubt_the_author_decided(system: System, unknown: str, paid: i
 
 @pytest.mark.parametrize("place", ["effect-reported", "work-done"])
 async def test_an_effect_on_record_is_not_done_again(system: System, place: str) -> None:
-    """S14: the process died after it had said so; the next one is given what was recorded."""
+    """C7: S14: the process died after it had said so; the next one is given what was recorded."""
     run = await dies_at(system, place, pays("ask"))
     assert await system.client.result(run, timeout=30) == {"receipt": "a"}
     assert len(system.marked("paid-a")) == 1

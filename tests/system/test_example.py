@@ -20,7 +20,7 @@ AGENTS = ("researcher", "analyst", "surveyor", "writer", "checker")
 
 
 async def test_killing_each_process_of_the_example_changes_nothing(system: System) -> None:
-    """S4, S8, S16: five programs that know only the bus; one comes late and the run waits for it, saying for what.
+    """C5, C6, S4, S8, S16: five programs that know only the bus; one comes late and the run waits, saying for what.
 
     Then the same again under kills: five times the orchestrator, once each agent while it has a task.
     """

@@ -112,6 +112,7 @@ async def test_bus_killed_and_restarted(system: System) -> None:
 
 
 async def test_everything_killed_at_once(system: System) -> None:
+    """C6."""
     children = [system.orchestrator(), system.agent("worker")]
     run = await system.run(SLOW)
     await until(lambda: system.marked("extend"))

@@ -90,6 +90,7 @@ def step(skill: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_figures_are_those_that_the_dashboard_and_the_alerts_name(system: System) -> None:
+    """J12."""
     orchestrator = system.orchestrator(env=ANY_PORT)
     agents = [system.agent("worker", slots=1, env=ANY_PORT), system.agent("odd", env=ANY_PORT)]
     for child in (orchestrator, *agents):

@@ -108,6 +108,7 @@ def _until_there(query: str, process: subprocess.Popen[bytes], log: Path) -> Non
 async def test_the_example_is_one_trace_although_an_agent_and_an_orchestrator_die(
     system: System, jaeger: Running, protocol: str
 ) -> None:
+    """J11."""
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoints[protocol],
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,

@@ -104,6 +104,7 @@ async def whole(system: System, collector: Collector, run: str, limit: float = L
 async def test_all_processes_write_one_trace(
     system: System, kind: Callable[[], AbstractContextManager[Collector]], protocol: str
 ) -> None:
+    """J10, J11: one trace by the conventions, across all processes."""
     with kind() as collector:
         env = settings(collector, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
         system.orchestrator("one", env=env)
