@@ -37,7 +37,7 @@ from consort_bus.errors import (
     NoAnswer,
     ServerUntrusted,
 )
-from consort_bus.tls import NotEncrypted, demands_tls, trust, why_untrusted
+from consort_bus.tls import NotEncrypted, demands_tls, trust, why_hung_up, why_untrusted
 
 __all__ = ["Bus", "Credentials", "Identity", "open_bus"]
 
@@ -399,6 +399,8 @@ def _refuses(said: str) -> bool:
 def _why_unreachable(bus: Bus, credentials: Credentials, cause: Exception) -> BusError:
     said = str(cause).lower()
     hung_up = isinstance(cause, ConnectionError) and bool(bus.greeting)
+    if hung_up and (untrusted := why_hung_up(bus.url, bus.greeting)) is not None:
+        return untrusted
     expires = credentials.expires
     expired = expires is not None and expires <= datetime.now(UTC)
     if _refuses(said) or (hung_up and expired):

@@ -13,6 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections.abc import Mapping
+from typing import Any
 
 from consort_bus.errors import BusUnreachable, ServerUntrusted
 
@@ -91,15 +93,23 @@ def why_untrusted(url: str, cause: BaseException) -> BusUnreachable | None:
         case ssl.SSLCertVerificationError(verify_code=code):
             return ServerUntrusted(url, *_of_certificate(code, cause.verify_message))
         case ssl.SSLError(reason=str(reason)) if "CERTIFICATE_REQUIRED" in reason:
-            why = "the server asks its clients for a certificate"
-            return ServerUntrusted(
-                url, why, f"name one with {CERTIFICATE_VARIABLE}, and its key with {KEY_VARIABLE}"
-            )
+            return _certificate_wanted(url)
         case ssl.SSLError():
             why = f"the TLS handshake failed: {cause.reason or cause}"
             return BusUnreachable(url, why, "look at the server's log for the other side of it")
         case _:
             return None
+
+
+def why_hung_up(url: str, greeting: Mapping[str, Any]) -> BusUnreachable | None:
+    """What there is to say of a server that greeted and then hung up, as it may before its reason has arrived."""
+    wanted = greeting.get("tls_verify", False) and not os.environ.get(CERTIFICATE_VARIABLE)
+    return _certificate_wanted(url) if wanted else None
+
+
+def _certificate_wanted(url: str) -> ServerUntrusted:
+    why = "the server asks its clients for a certificate"
+    return ServerUntrusted(url, why, f"name one with {CERTIFICATE_VARIABLE}, and its key with {KEY_VARIABLE}")
 
 
 def _of_certificate(code: int, said: str) -> tuple[str, str]:

@@ -87,12 +87,12 @@ class Machine:
             self.there.start(f"{name}-{number}", self.command(service), env=told, cwd=self.work(service))
 
     def work(self, service: Service) -> Path:
-        """The folder that stands for /work of the image, with what is mounted in it."""
+        """The folder that stands for /app of the image, with what is mounted in it."""
         folder = self.folder / "work" / service.name
         folder.mkdir(parents=True, exist_ok=True)
         for mount in service.mounts:
             link = folder / Path(mount.target).name
-            if mount.target.startswith("/work/") and not link.exists():
+            if mount.target.startswith("/app/") and not link.exists():
                 link.symlink_to(self.volume(mount.source))
         return folder
 
