@@ -50,7 +50,11 @@ def start(embedded_bus: Any, marks: Path) -> Iterator[Start]:
 
 
 async def ended(process: subprocess.Popen[bytes]) -> int:
-    await until(lambda: process.poll() is not None)
+    try:
+        await until(lambda: process.poll() is not None)
+    except TimeoutError:
+        told = (Path(os.environ["MARKS"]) / "log").read_text()
+        pytest.fail(f"process {process.pid} goes on; it said:\n{told}")
     assert process.returncode is not None
     return process.returncode
 
