@@ -1,0 +1,351 @@
+"""The script of a scripted model: the form of the file, and what is wrong with one.
+
+A script says what is answered to whom. Its rules are tried in order, the first that fits
+a request answers it. Here is only the form, checked when it is read, with the line of
+every fault; `playing` decides what a request gets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from consort_agents.models.filling import placeholders, unknown_placeholder
+from consort_agents.models.port import StopReason
+from consort_shared.errors import Fault, InvalidInput
+from consort_shared.plan.reader import Document, read_yaml
+from consort_shared.plan.wording import did_you_mean, dotted, listed
+from consort_shared.values import Json
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of a script."""
+
+
+class ScriptError(InvalidInput):
+    """A script that cannot be played, with every fault found in it."""
+
+    def __init__(self, faults: Sequence[Fault], source: str) -> None:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        super().__init__(f"{source}: {len(faults)} fault{'s' if len(faults) != 1 else ''}\n{lines}")
+        self.faults = tuple(faults)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def _as_list(value: Json) -> Json:
+    return [value] if isinstance(value, str | int) else value
+
+
+def _as_match(value: Json) -> Json:
+    return {"contains": [value]} if isinstance(value, str) else value
+
+
+def _as_answer(value: Json) -> Json:
+    return {"text": value} if isinstance(value, str) else value
+
+
+Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Numbers: TypeAlias = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_list)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0, le=3600)]
+
+
+class Match(_Part):
+    """A test of a text: it contains all of these, and the expression is found in it."""
+
+    contains: Words = ()
+    regex: str = ""
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, regex: str) -> str:
+        try:
+            re.compile(regex)
+        except re.error as exc:
+            raise ValueError(f"is no regular expression: {exc}") from exc
+        return regex
+
+
+class ResultMatch(Match):
+    """A test of what a tool gave: of the tool of this name (`*` stands for any part), in the last message."""
+
+    of: str = "*"
+
+
+Tested: TypeAlias = Annotated[Match, BeforeValidator(_as_match)]
+
+
+class When(_Part):
+    """Which requests a rule is for; what is left out fits any."""
+
+    agent: str = Field(default="*", description="who asks; `*` stands for any part")
+    model: str = Field(default="*", description="the model asked; `*` stands for any part")
+    system: Tested | None = Field(default=None, description="the system prompt")
+    user: Tested | None = Field(default=None, description="the last text of the user")
+    result: Annotated[ResultMatch | None, BeforeValidator(_as_match)] = Field(
+        default=None, description="what a tool gave, in the last message"
+    )
+    offers: Words = Field(default=(), description="tools that are offered, all of them")
+    turn: Numbers = Field(default=(), description="which turn of the model in its conversation, from 1")
+    schema_asked: bool | None = Field(
+        default=None, alias="schema", description="whether a schema is asked for"
+    )
+
+
+class Use(_Part):
+    """A tool that the model wants called."""
+
+    tool: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    input: dict[str, Json] = Field(default_factory=dict)
+
+
+class Tokens(_Part):
+    """Tokens as the answer is to tell them; what is left out is counted at four characters each."""
+
+    input: int | None = Field(default=None, ge=0)
+    output: int | None = Field(default=None, ge=0)
+    cache_read: int | None = Field(default=None, ge=0)
+    cache_write: int | None = Field(default=None, ge=0)
+    thinking: int | None = Field(default=None, ge=0)
+
+
+class Answer(_Part):
+    """What the model says: thinking, text or a JSON value, tools to be called, in this order."""
+
+    text: str | None = None
+    json_value: Json = Field(default=None, alias="json")
+    thinking: str = ""
+    use: tuple[Use, ...] = ()
+    blocks: tuple[dict[str, Json], ...] = Field(default=(), description="further blocks, in their wire form")
+    stop_reason: StopReason | None = None
+    stop_sequence: str | None = None
+    stop_details: dict[str, Json] | None = None
+    usage: Tokens = Tokens()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Answer:
+        if self.text is not None and self.json_value is not None:
+            raise ValueError("has both `text` and `json`; one of them is the text of the answer")
+        return self
+
+
+class Fail(_Part):
+    """An error in place of an answer."""
+
+    status: int = Field(default=500, ge=400, le=599)
+    type: str = Field(default="", description="the error type; by default the one that goes with the status")
+    message: str = "the script says so"
+    headers: dict[str, str] = Field(default_factory=dict)
+    within: int | None = Field(
+        default=None, ge=0, description="characters of a streamed answer before the error"
+    )
+
+
+class Effect(_Part):
+    """What a request gets."""
+
+    answer: Annotated[Answer | None, BeforeValidator(_as_answer)] = None
+    fail: Fail | None = None
+    latency: Seconds = Field(default=0.0, description="seconds before anything is answered")
+    stall: Seconds = Field(default=0.0, description="seconds of silence in the midst of the answer")
+    cut: int | None = Field(default=None, ge=0, description="characters after which the connection ends")
+
+    @model_validator(mode="after")
+    def _one(self) -> Effect:
+        if self.answer is not None and self.fail is not None and self.fail.within is None:
+            raise ValueError(
+                "has both `answer` and `fail`; that needs `within`, so that it fails while streaming"
+            )
+        if self.fail is not None and self.fail.within is not None and self.answer is None:
+            raise ValueError("`fail` with `within` needs the `answer` that it interrupts")
+        return self
+
+
+class Rule(Effect):
+    """One rule: which requests, how many of them, and what they get."""
+
+    name: str = ""
+    when: When = When()
+    after: int = Field(default=0, ge=0, description="so many fitting requests are left to later rules first")
+    times: int | None = Field(default=None, ge=1, description="so many requests it answers, then no more")
+    nth: Numbers = Field(default=(), description="only the fitting requests of these numbers, from 1")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Rule:
+        if self.answer is None and self.fail is None and self.cut is None:
+            raise ValueError("has neither `answer` nor `fail`")
+        if self.nth and (self.after or self.times):
+            raise ValueError("has `nth` beside `after` or `times`; say it one way")
+        return self
+
+
+def _as_turn(value: Json) -> Json:
+    return {"answer": value} if isinstance(value, str) else value
+
+
+Turn: TypeAlias = Annotated[Effect, BeforeValidator(_as_turn)]
+
+
+class Otherwise(Effect):
+    """What a request gets that no rule fits."""
+
+    schema_fits: bool = Field(
+        default=False, alias="schema", description="a value made up to fit the schema, where one is asked for"
+    )
+
+
+class Limit(_Part):
+    """Limits on requests and tokens in a minute, for each key, filled up continuously."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    burst: int | None = Field(
+        default=None, ge=1, description="requests at once; by default those of a minute"
+    )
+
+
+class Script(_Part):
+    """A scripted model."""
+
+    models: Words = Field(default=(), description="models there are; another is not found. None named: any")
+    keys: Words = Field(default=(), description="keys that are accepted. None named: any")
+    context_window: int | None = Field(default=None, ge=1, description="tokens of input and output together")
+    caching: bool = Field(default=True, description="whether cache marks are heeded, and told in the usage")
+    latency: Seconds = Field(
+        default=0.0, description="seconds before each answer, where its rule says nothing"
+    )
+    limit: Limit = Limit()
+    conversations: dict[str, tuple[Turn, ...]] = Field(
+        default_factory=dict, description="by agent: what it gets on its 1st, 2nd, … turn in a conversation"
+    )
+    rules: tuple[Rule, ...] = ()
+    otherwise: Otherwise = Otherwise()
+
+
+def load_script(path: str | Path) -> Script:
+    """The script in a file. Raises InvalidInput for what is no file or no YAML, ScriptError with every fault."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise InvalidInput(f"{path}: is larger than {MAX_BYTES // 1024 // 1024} MiB")
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as exc:
+        raise InvalidInput(f"{path}: there is no such file") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidInput(f"{path}: is not UTF-8 text") from exc
+    except OSError as exc:
+        raise InvalidInput(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+    return read_script(text, str(path))
+
+
+def read_script(text: str, source: str = "script") -> Script:
+    """The script in a text. Raises as `load_script` does."""
+    document = read_yaml(text, source)
+    if not isinstance(document.value, dict):
+        raise InvalidInput(f"{source}: must be a mapping with `rules`; see the page on models for the form")
+    faults = list(document.faults)
+    try:
+        script = Script.model_validate(document.value)
+    except ValidationError as exc:
+        faults += [_fault(error, document) for error in exc.errors(include_url=False)]
+        raise ScriptError(_sorted(faults), source) from exc
+    faults += _bad_placeholders(document)
+    if faults:
+        raise ScriptError(_sorted(faults), source)
+    return script
+
+
+def _sorted(faults: list[Fault]) -> list[Fault]:
+    return sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
+
+
+def _fault(error: Mapping[str, Any], document: Document) -> Fault:
+    path = _path(error["loc"], document.value)
+    return Fault(dotted(path) or "script", _worded(error), _line(path, document))
+
+
+def _path(loc: Sequence[str | int], value: Json) -> tuple[str | int, ...]:
+    """Where an error is in the file: shorthands have no place of their own there."""
+    path: list[str | int] = []
+    for part in loc:
+        inside = isinstance(value, dict) and part in value
+        if not (inside or (isinstance(value, list) and isinstance(part, int) and part < len(value))):
+            break
+        value = value[part]
+        path.append(part)
+    return tuple(path)
+
+
+def _line(path: tuple[str | int, ...], document: Document) -> int | None:
+    while path and path not in document.lines:
+        path = path[:-1]
+    return document.lines.get(path)
+
+
+_KEYS = {
+    name: sorted({field.alias or key for key, field in part.model_fields.items()})
+    for name, part in (
+        ("when", When),
+        ("answer", Answer),
+        ("fail", Fail),
+        ("usage", Tokens),
+        ("limit", Limit),
+        ("otherwise", Otherwise),
+        ("use", Use),
+        ("result", ResultMatch),
+        ("system", Match),
+        ("user", Match),
+        ("conversations", Effect),
+        ("rules", Rule),
+    )
+}
+
+
+def _worded(error: Mapping[str, Any]) -> str:
+    loc, kind = error["loc"], error["type"]
+    if kind == "missing":
+        return f"`{loc[-1]}` is missing"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind == "extra_forbidden":
+        parts = [str(part) for part in loc[:-1] if str(part) in _KEYS]
+        allowed = _KEYS[parts[-1]] if parts else sorted(Script.model_fields)
+        hint = did_you_mean(str(loc[-1]), allowed)
+        return f"unknown key `{loc[-1]}`{hint or f'; allowed here: {listed(allowed, 20)}'}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}, is {str(error['input'])[:60]!r}"
+
+
+def _bad_placeholders(document: Document) -> list[Fault]:
+    """Placeholders that stand for nothing. They are looked for in answers only: elsewhere braces are text."""
+    faults = []
+    for path, text in _texts(document.value, ()):
+        if "answer" not in path and path[:1] != ("conversations",):
+            continue
+        for placeholder in placeholders(text):
+            if why := unknown_placeholder(placeholder):
+                faults.append(Fault(dotted(path), why, _line(path, document)))
+    return faults
+
+
+def _texts(value: Json, path: tuple[str | int, ...]) -> list[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        return [(path, value)]
+    parts: Any = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    return [found for key, part in parts for found in _texts(part, (*path, key))]
