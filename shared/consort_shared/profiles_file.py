@@ -40,7 +40,9 @@ MAX_BYTES = 512 * 1024
 Form: TypeAlias = Literal["toml", "yaml", "json"]
 _FORMS: dict[str, Form] = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 _AT = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_KEY = re.compile(
+    r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
 _TABLE = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]")
 _UNCLEAN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 

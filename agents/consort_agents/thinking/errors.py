@@ -54,7 +54,9 @@ class AnswerCut(ThinkingFailed):
     """The answer was cut off at the most tokens it may have, and again at twice as many."""
 
     def __init__(self, max_tokens: int) -> None:
-        told = f"the answer did not end within {max_tokens} tokens; give it more `max_tokens`, or ask for less"
+        told = (
+            f"the answer did not end within {max_tokens} tokens; give it more `max_tokens`, or ask for less"
+        )
         super().__init__(told, kind="model-cut")
 
 

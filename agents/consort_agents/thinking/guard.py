@@ -93,9 +93,7 @@ def watch(seen: Watched, turn: Sequence[Made], bounds: Bounds | None = None) -> 
     return now, Fine()
 
 
-def _circles(
-    now: Watched, turn: Sequence[Made], bounds: Bounds
-) -> Iterable[tuple[CircleKind, str, str]]:
+def _circles(now: Watched, turn: Sequence[Made], bounds: Bounds) -> Iterable[tuple[CircleKind, str, str]]:
     """What goes in circles: its kind, which one of it, and the sentence for it."""
     for made in dict.fromkeys(turn):
         same = sum(made == other for other in now.made)

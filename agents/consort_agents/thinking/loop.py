@@ -129,9 +129,7 @@ class Loop:
             self._tools.add(recall)
             conversation.offering(spec_of(recall))
 
-    def _outcome(
-        self, conversation: Conversation, text: str, value: Any, stopped: str = ""
-    ) -> Outcome[Any]:
+    def _outcome(self, conversation: Conversation, text: str, value: Any, stopped: str = "") -> Outcome[Any]:
         return Outcome(
             text=text,
             value=value,
@@ -154,5 +152,3 @@ def _say(conversation: Conversation, text: str) -> None:
         conversation.messages[-1] = Message(role="user", content=(*last.content, Text(text=text)))
     else:
         conversation.messages.append(Message(role="user", content=(Text(text=text),)))
-
-

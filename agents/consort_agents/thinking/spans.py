@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from consort_agents.models.port import Block, Message, Opaque, Reply, Request, StopReason, Text, ToolResult, ToolUse
+from consort_agents.models.port import (
+    Block,
+    Message,
+    Opaque,
+    Reply,
+    Request,
+    StopReason,
+    Text,
+    ToolResult,
+    ToolUse,
+)
 from consort_agents.thinking.errors import ThinkingFailed
 from consort_agents.tools.definition import Definition, ToolAnswer
 from consort_shared.telemetry import names

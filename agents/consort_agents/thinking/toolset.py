@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-
 from consort_agents.artefacts import Artefacts
 from consort_agents.journal.port import Call
 from consort_agents.models.port import ToolResult, ToolUse
@@ -246,5 +245,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return first
-
-
