@@ -40,7 +40,9 @@ MAX_BYTES = 512 * 1024
 Form: TypeAlias = Literal["toml", "yaml", "json"]
 _FORMS: dict[str, Form] = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 _AT = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_KEY = re.compile(
+    r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
 _TABLE = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]")
 _UNCLEAN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -119,8 +121,9 @@ def as_toml(profile: Profile) -> str:
 
 def _toml(value: Json) -> str:
     """A basic string of TOML knows the escapes of JSON's; a text of several lines keeps them if it can."""
-    if isinstance(value, str) and "\n" in value and not _UNCLEAN.search(value):
-        if "\\" not in value and '"""' not in value and not value.endswith('"'):
+    if isinstance(value, str) and "\n" in value:
+        plain = not _UNCLEAN.search(value) and "\\" not in value and '"""' not in value
+        if plain and not value.endswith('"'):
             return f'"""\n{value}"""'
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
