@@ -16,6 +16,8 @@ from consort_agents.artefacts import Artefacts, MemoryStore, Store, wait_for
 from consort_agents.effects import Effects, Ledger, MemoryLedger, Unknown
 from consort_shared.entries import HandOff
 from consort_shared.messages import PutAnswer
+from consort_shared.profile import Profile
+from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import ArtefactRef, Json
 
 __all__ = ["Artefacts", "Context", "MemoryStore", "Noted", "Store", "Value", "Voice"]
@@ -88,7 +90,12 @@ class Context:
     trace: str = ""
     """the span of this attempt as a W3C `traceparent`, to be sent along; empty where none is recorded"""
     log: logging.LoggerAdapter[logging.Logger] = field(default_factory=lambda: _offline_log)
+    profile: Profile = field(default_factory=Profile)
+    """who the agent is and how it works, as it stood when the task was granted"""
+    profile_version: str = ""
+    """`file:` and a digest for the profile that the agent brings itself, a revision for one set on the bus"""
     writes: list[Noted] = field(default_factory=list)
+    _spent: list[Usage] = field(default_factory=list)
     voice: Voice = field(default_factory=OfflineVoice)
     effects: Effects = field(init=False)
 
@@ -115,6 +122,15 @@ class Context:
     def context(self) -> dict[str, Json]:
         """The context values that the step declares, by key."""
         return {key: value.value for key, value in self.values.items()}
+
+    @property
+    def usage(self) -> Usage:
+        """What this attempt has used of models and tools so far; it is reported with whatever comes of it."""
+        return sum(self._spent, NOTHING)
+
+    def spent(self, usage: Usage) -> None:
+        """Add to what this attempt has used. Callable from any thread."""
+        self._spent.append(usage)
 
     @property
     def stopping(self) -> bool:

@@ -32,6 +32,7 @@ from consort_agents.tracing import inside, service_of
 from consort_bus.errors import BusError
 from consort_shared.entries import HandOff
 from consort_shared.messages import Declined, Failed, PutAnswer
+from consort_shared.profile import Profile
 from consort_shared.telemetry.logs import About, set_about_everywhere, set_up_logging
 from consort_shared.telemetry.tracing import Tracing, open_tracing
 from consort_shared.values import ArtefactRef, Json, canonical
@@ -148,16 +149,18 @@ def serve(agent: Agent, line: Line, tracing: Tracing | None = None) -> None:
         set_about_everywhere(About(context.run, context.step, context.task, context.skill, agent.name))
         try:
             with inside(tracing, context.trace):
-                answer = _told(attempt_here(skill, json.loads(asked["inputs"]), context))
+                ended = attempt_here(skill, json.loads(asked["inputs"]), context)
+            answer = _told(ended)
         except AttemptOver:
             answer = {"how": "over"}
         except (TypeError, ValueError, RecursionError) as exc:
             answer = _told(not_json(skill, exc))
+        end = {"say": "end", "used": context.usage.model_dump(exclude_defaults=True)}
         try:
-            line.send({"say": "end", **answer})
+            line.send({**end, **answer})
         except FrameTooLarge as exc:
             told = f"{skill.card.name} returned too much: {exc}; store it as an artefact and return its reference"
-            line.send({"say": "end", **_told(Failed(kind="bad-output", message=told, retry=False))})
+            line.send({**end, **_told(Failed(kind="bad-output", message=told, retry=False))})
 
 
 def _told(ended: Ended) -> Frame:
@@ -181,6 +184,8 @@ def _context(asked: Frame, line: Line) -> Context:
         trouble=about["trouble"],
         deadline=about["deadline"],
         trace=about["trace"],
+        profile=Profile.model_validate(about["profile"]),
+        profile_version=about["profile_version"],
         log=logging.LoggerAdapter(logging.getLogger("consort.skill"), told),
         voice=DistantVoice(line, asked["turn"]),
     )

@@ -29,7 +29,9 @@ from consort_agents.pipe import Frame, FrameTooLarge, packed, read_frame
 from consort_shared.errors import ConsortError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Declined, Failed
+from consort_shared.profiles_file import stated
 from consort_shared.telemetry.logs import in_force
+from consort_shared.usage import Usage
 from consort_shared.values import Json, canonical
 
 START_LIMIT = 60.0
@@ -224,8 +226,12 @@ async def _done_for(frame: Frame, context: Context) -> Any:
 def _about(context: Context) -> bytes:
     told: dict[str, Any] = {
         name: getattr(context, name)
-        for name in ("run", "task", "step", "skill", "attempt", "trouble", "deadline", "trace")
+        for name in (
+            *("run", "task", "step", "skill", "attempt", "trouble", "deadline", "trace"),
+            "profile_version",
+        )
     }
+    told["profile"] = stated(context.profile)
     told["handoff"] = context.handoff.model_dump(mode="json")
     told["values"] = {
         key: {
@@ -240,6 +246,8 @@ def _about(context: Context) -> bytes:
 
 
 def _ended(frame: Frame, context: Context) -> Ended:
+    if used := frame.get("used"):
+        context.spent(Usage.model_validate(used))
     match frame["how"]:
         case "returned":
             writes = [note_heard(told) for told in frame["writes"]]

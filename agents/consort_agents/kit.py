@@ -18,6 +18,8 @@ from consort_agents.context import Context
 from consort_agents.errors import AgentError
 from consort_agents.signatures import Signature, signature_of
 from consort_shared.card import AgentCard, SkillCard
+from consort_shared.profile import Profile
+from consort_shared.profiles_file import card_of
 from consort_shared.values import Json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,7 +57,8 @@ class Agent:
     process works on at a time. `lease` is after how many seconds of silence of a process its task goes to
     another; a living process renews it by itself, however long the work takes. A task that was delivered
     more than `poison_after` times is not begun again. With `isolation="process"` plain functions run in
-    child processes, which can be killed.
+    child processes, which can be killed. `profile` says who it is and how it works, as long as no version
+    is set for it on the bus.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Agent:
     lease: float = 10.0
     poison_after: int = 5
     isolation: Isolation = "thread"
+    profile: Profile | None = None
     skills: dict[str, Skill] = field(default_factory=dict)
 
     def skill(
@@ -90,7 +94,7 @@ class Agent:
         if not self.skills:
             raise AgentError(f'agent {self.name!r} has no skill; declare one with @agent.skill("…")')
         try:
-            return AgentCard(
+            card = AgentCard(
                 name=self.name,
                 version=self.version,
                 description=self.description,
@@ -101,6 +105,9 @@ class Agent:
             )
         except ValueError as exc:
             raise AgentError(f"agent {self.name!r} cannot be announced: {exc}") from exc
+        if self.profile is None:
+            return card
+        return card.model_copy(update={"profile": card_of(self.profile)})
 
     def _isolated(self, skill: Skill, asked: Isolation | None) -> bool:
         wanted = self.isolation if asked is None else asked

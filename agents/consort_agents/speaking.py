@@ -43,6 +43,7 @@ from consort_shared.messages import (
     PutAnswer,
     Report,
 )
+from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import Json
 
 PATIENCE = 600.0
@@ -86,12 +87,22 @@ class Speaker:
         self.artefacts = artefacts
         self.instance = instance
 
-    async def report(self, task: Task, outcome: Outcome, seconds: float, *, span: str | None = None) -> None:
+    async def report(
+        self,
+        task: Task,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        usage: Usage = NOTHING,
+        span: str | None = None,
+    ) -> None:
         """The last word on an attempt; returns when it is stored. `span` is the one it is said under.
 
         Raises BusError after long trying.
         """
         report = Report(task=task.granted.task, instance=self.instance, outcome=outcome, seconds=seconds)
+        if usage:
+            report = report.model_copy(update={"usage": usage})
         await self.say(task, report, span=span)
 
     async def heed(

@@ -24,6 +24,7 @@ from consort_agents.draining import LAST_TRIES, cancelled, finished
 from consort_agents.errors import AgentError, AttemptOver
 from consort_agents.heeding import OVERDUE_AFTER, Heeding, InHand
 from consort_agents.kit import Agent
+from consort_agents.profiles import Profiles
 from consort_agents.speaking import Speaker
 from consort_agents.tasks import NotATask, Task, read_task
 from consort_agents.working import Working
@@ -84,7 +85,13 @@ class Worker:
         self._in_hand: dict[tuple[str, str], InHand] = {}
         self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
         self._working = Working(
-            self.card, name or "", self._speaker, self._artefacts, self._attendance, tracing
+            self.card,
+            name or "",
+            self._speaker,
+            self._artefacts,
+            self._attendance,
+            tracing,
+            Profiles(wire, self.card.name, agent.profile),
         )
         self._admission = Admission(
             self.card, self.agent.skills, self._heeding, self._attendance, self._working.report

@@ -121,8 +121,9 @@ def as_toml(profile: Profile) -> str:
 
 def _toml(value: Json) -> str:
     """A basic string of TOML knows the escapes of JSON's; a text of several lines keeps them if it can."""
-    if isinstance(value, str) and "\n" in value and not _UNCLEAN.search(value):
-        if "\\" not in value and '"""' not in value and not value.endswith('"'):
+    if isinstance(value, str) and "\n" in value:
+        plain = not _UNCLEAN.search(value) and "\\" not in value and '"""' not in value
+        if plain and not value.endswith('"'):
             return f'"""\n{value}"""'
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
