@@ -28,6 +28,7 @@ from consort_agents.finding import find_agent
 from consort_agents.kit import Agent
 from consort_agents.performing import Ended, Returned, attempt_here, not_json
 from consort_agents.pipe import Frame, FrameTooLarge, packed, receive
+from consort_agents.thinking.means import Means
 from consort_agents.tracing import inside, service_of
 from consort_bus.errors import BusError
 from consort_shared.entries import HandOff
@@ -40,6 +41,9 @@ from consort_shared.values import ArtefactRef, Json, canonical
 _DIE_WITH_PARENT = 1
 """prctl's PR_SET_PDEATHSIG."""
 ORPHANED = 70
+NO_MODEL_HERE = (
+    'no model can be asked in a process of its own; make the skill async, or give it isolation="thread"'
+)
 
 
 class Line:
@@ -92,6 +96,9 @@ class DistantVoice:
     def progress(self, text: str, done: float | None, total: float | None) -> None:
         told = {"turn": self.turn, "text": text, "done": done, "total": total}
         self.line.send({"say": "progress", **told})
+
+    def stream(self, text: str) -> None:
+        return  # no model is asked from here
 
     async def milestone(self, text: str, done: float | None, total: float | None) -> None:
         self.line.ask("milestone", turn=self.turn, text=text, done=done, total=total)
@@ -188,6 +195,7 @@ def _context(asked: Frame, line: Line) -> Context:
         profile_version=about["profile_version"],
         log=logging.LoggerAdapter(logging.getLogger("consort.skill"), told),
         voice=DistantVoice(line, asked["turn"]),
+        means=Means(cannot=NO_MODEL_HERE),
     )
 
 

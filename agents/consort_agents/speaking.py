@@ -191,6 +191,12 @@ class AttemptVoice:
         subject = str(LiveSubject(self.task.run, granted.agent, granted.task))
         self.loop.call_soon_threadsafe(self.speaker.whisper, subject, json.dumps(told).encode())
 
+    def stream(self, text: str) -> None:
+        granted = self.task.granted
+        subject = str(LiveSubject(self.task.run, granted.agent, granted.task))
+        told = {"step": granted.path, "tokens": text}
+        self.loop.call_soon_threadsafe(self.speaker.whisper, subject, json.dumps(told).encode())
+
     async def milestone(self, text: str, done: float | None, total: float | None) -> None:
         message = Progress(
             task=self.task.granted.task,

@@ -27,6 +27,7 @@ from consort_agents.kit import Agent
 from consort_agents.profiles import Profiles
 from consort_agents.speaking import Speaker
 from consort_agents.tasks import NotATask, Task, read_task
+from consort_agents.thinking.equipment import Equipment
 from consort_agents.working import Working
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
@@ -91,7 +92,8 @@ class Worker:
             self._artefacts,
             self._attendance,
             tracing,
-            Profiles(wire, self.card.name, agent.profile),
+            Profiles(wire, self.card.name, agent.own_profile),
+            Equipment(agent, now=self._attendance.now),
         )
         self._admission = Admission(
             self.card, self.agent.skills, self._heeding, self._attendance, self._working.report

@@ -22,6 +22,7 @@ from consort_agents.performing import attempt, not_json, outcome_of
 from consort_agents.profiles import InForce, Profiles
 from consort_agents.speaking import AttemptVoice, Speaker
 from consort_agents.tasks import Task, inputs_of, values_of
+from consort_agents.thinking.equipment import Equipment
 from consort_agents.tracing import spans_of
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.profiles import ProfileAway
@@ -46,12 +47,14 @@ class Working:
         attendance: Attendance,
         tracing: Tracing | None,
         profiles: Profiles,
+        equipment: Equipment,
     ) -> None:
         self._card = card
         self._speaker = speaker
         self._artefacts = artefacts
         self._attendance = attendance
         self._profiles = profiles
+        self._equipment = equipment
         self._pool = ThreadPoolExecutor(card.slots, thread_name_prefix=card.name)
         self._isolation = Isolation(isolated)
         self._spans = spans_of(tracing, card, attendance.instance)
@@ -149,4 +152,5 @@ class Working:
             trace=trace,
             profile=profile.profile,
             profile_version=profile.version,
+            means=self._equipment.means(),
         )

@@ -49,6 +49,10 @@ class Profile(BaseModel):
         default=None, description="names, or patterns with `*`, of the tools it may use; None for all it has"
     )
     limits: ThinkingLimits = ThinkingLimits()
+    summaries: Literal["extract", "model"] = Field(
+        default="extract",
+        description="who summarises a conversation that is too long: put together from its messages, or the model",
+    )
     divergence: Literal["fail", "restart"] = "fail"
 
     def system(self) -> str:

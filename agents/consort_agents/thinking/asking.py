@@ -72,13 +72,13 @@ class Model:
         self._context = context
         self._means = means
         self._calling = Calling(context, means)
-        self.allowance = Allowance(means.profile.limits, means.now())
+        self.allowance = Allowance(context.profile.limits, means.now())
         """what the task may still use"""
 
     @property
     def name(self) -> str:
         """The model that is asked where the call names none: `anthropic:claude-…`; empty if there is none."""
-        return self._means.reference()
+        return self._means.reference(self._context.profile)
 
     @property
     def available(self) -> bool:
@@ -91,7 +91,7 @@ class Model:
         if self._means.cannot:
             return self._means.cannot
         reference = self.name
-        return trouble_with(reference) if reference else "no model is configured"
+        return trouble_with(reference, self._means.providers) if reference else "no model is configured"
 
     @overload
     async def ask(
@@ -192,7 +192,7 @@ class Model:
 
         shape = None if schema is None else shape_of(schema)
         how = self._how(system, effort=effort, shape=shape, max_tokens=max_tokens, stream=stream)
-        allowance = Allowance(limits or self._means.profile.limits, self._means.now(), "this work")
+        allowance = Allowance(limits or self._context.profile.limits, self._means.now(), "this work")
         loop = Loop(self._context, self._means, tools, allowance, self.allowance, on_limit)
         conversation = await self.conversation(goal, loop.equip(how), model, allowance)
         return await loop.run(conversation, shape, mends)
@@ -207,7 +207,8 @@ class Model:
         """A conversation that begins with a prompt. Raises NoModel."""
         if self._means.cannot:
             raise NoModel(self._means.cannot)
-        found = await opened(self._means.reference(model))
+        reference = self._means.reference(self._context.profile, model)
+        found = await opened(reference, self._means.providers)
         allowances = (self.allowance, *within)
         messages = messages_of(prompt)
         return Conversation(self._context, self._means, self._calling, found, how, messages, allowances)
@@ -224,7 +225,7 @@ class Model:
         tool_choice: str = "auto",
         stop: tuple[str, ...] = (),
     ) -> How:
-        profile = self._means.profile
+        profile = self._context.profile
         return How(
             system="\n\n".join(part for part in (profile.system(), system) if part),
             tools=tools,

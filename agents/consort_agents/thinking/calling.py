@@ -193,7 +193,7 @@ def _pause(tries: int, retry_after: float | None) -> float:
     """Seconds before the next try: as the provider says, and a little more, so that not all come at once."""
     if retry_after is not None:
         return retry_after + random.uniform(0.0, 0.1 * min(retry_after, 10.0) + 0.05)  # noqa: S311 # jitter
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1))
+    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (tries - 1))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 # jitter
 
 

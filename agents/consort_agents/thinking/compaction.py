@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from consort_agents.models.port import Message, Opaque, Text, ToolResult, ToolUse, user
+from consort_agents.models.port import Block, Message, Opaque, Text, ToolResult, ToolUse, user
 from consort_agents.thinking.estimating import CHARACTERS, estimate_messages
 from consort_shared.values import bytes_digest, canonical
 
@@ -141,7 +141,7 @@ def _cut(messages: Sequence[Message], among: range, head: int, target: int, coun
     for at in among:
         if count(cut) <= target:
             break
-        blocks = []
+        blocks: list[Block] = []
         for block in cut[at].content:
             if isinstance(block, ToolResult) and len(block.content) > head + _MARK:
                 original = _original(block.content.encode("utf-8", "replace"), "text/plain")

@@ -93,7 +93,7 @@ class NoSuchTool(ThinkingFailed):
 
 
 class LimitReached(ThinkingFailed):
-    """A limit of the task would be exceeded: `what` is `turns`, `calls`, `tool-calls`, `tokens`, `dollars`, `seconds`."""
+    """A limit would be exceeded: `what` is `turns`, `calls`, `tool-calls`, `tokens`, `dollars` or `seconds`."""
 
     def __init__(self, what: str, message: str) -> None:
         super().__init__(message, kind=f"limit-{what}", retry=False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consort_agents.journal.port import Call, CallKind, Journal, Recorded
+from consort_agents.models.port import Provider
 from consort_agents.pacing import Pacing, Unpaced
 from consort_agents.tools.definition import Tool
 from consort_shared.profile import Profile
@@ -53,7 +54,8 @@ class Means:
     agent: str = ""
     model: str = ""
     """the model of the agent's code, where its profile names none"""
-    profile: Profile = field(default_factory=Profile)
+    providers: dict[str, Provider] = field(default_factory=dict)
+    """those given by hand, by the reference that names a model of theirs"""
     tools: tuple[Tool, ...] = ()
     journal: Journal = field(default_factory=Unkept)
     pacing: Pacing = field(default_factory=Unpaced)
@@ -62,6 +64,14 @@ class Means:
     cannot: str = ""
     """why no model can be asked here at all, in one sentence; empty where it can"""
 
-    def reference(self, asked: str | None = None) -> str:
+    def reference(self, profile: Profile, asked: str | None = None) -> str:
         """Which model is meant: that of the call, the profile, the agent, or the environment; empty for none."""
-        return asked or self.profile.model or self.model or os.environ.get(SETTING, "").strip()
+        return asked or profile.model or self.model or os.environ.get(SETTING, "").strip()
+
+    def name_model(self, model: str | Provider) -> None:
+        """Take a model by its name, or a provider itself."""
+        if isinstance(model, str):
+            self.model = model
+        else:
+            self.model = f"{model.name}:{model.name}"
+            self.providers[self.model] = model

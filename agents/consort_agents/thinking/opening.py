@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,21 +37,20 @@ class Opened:
     reference: str
 
 
-async def opened(reference: str) -> Opened:
+async def opened(reference: str, given: Mapping[str, Provider]) -> Opened:
     """The provider of a model. Raises NoModel, also for one that cannot be used as things are configured."""
     if not reference:
         raise NoModel(f"no model is configured; {HOW}")
-    return await asyncio.to_thread(_open, reference)
+    return await asyncio.to_thread(_open, reference, given)
 
 
-def trouble_with(reference: str) -> str:
+def trouble_with(reference: str, given: Mapping[str, Provider]) -> str:
     """Why a model cannot be used here, in a sentence; empty if it can, as far as that shows without asking it."""
-    from consort_agents.models import finding
-
     try:
-        return finding.trouble_of(reference)
-    except ModelUnusable as exc:
+        _open(reference, given)
+    except NoModel as exc:
         return str(exc)
+    return ""
 
 
 def price(opened: Opened, model: str, usage: Usage) -> int | None:
@@ -64,12 +64,15 @@ def price(opened: Opened, model: str, usage: Usage) -> int | None:
     return 0 if cost is None and not opened.provider.needs_network else cost
 
 
-def _open(reference: str) -> Opened:
+def _open(reference: str, given: Mapping[str, Provider]) -> Opened:
     from consort_agents.models.finding import open_provider
 
     with _one_at_a_time:
         try:
-            provider, model = open_provider(reference)
+            if reference in given:
+                provider, model = given[reference], reference.partition(":")[2]
+            else:
+                provider, model = open_provider(reference)
         except ModelUnusable as exc:
             raise NoModel(str(exc)) from exc
         found = Opened(provider, model, reference)

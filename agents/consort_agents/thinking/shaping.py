@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,15 +57,10 @@ class Shape(Generic[T]):
 
 
 def shape_of(kind: type[T] | TypeAdapter[T] | Any) -> Shape[T]:
-    """The shape of a type: a pydantic model, or whatever a `TypeAdapter` takes. Raises TypeError for what it does not."""
+    """The shape of a type: a pydantic model, or whatever a `TypeAdapter` takes. Raises TypeError for others."""
     if isinstance(kind, TypeAdapter):
         return _shape(kind)
-    try:
-        return _known(kind)
-    except TypeError as exc:
-        if "unhashable" not in str(exc):
-            raise
-        return _made(kind)
+    return _known(kind) if isinstance(kind, Hashable) else _made(kind)
 
 
 def reasons_of(exc: ValidationError) -> str:

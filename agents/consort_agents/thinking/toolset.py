@@ -63,11 +63,11 @@ class Toolset:
         self._context = context
         self._means = means
         self._allowances = allowances
-        self.tools = {one.definition.name: one for one in _allowed(given, means)}
+        self.tools = {one.definition.name: one for one in _allowed(given, means.tools, context.profile.tools)}
         self.made = 0
         """calls that were made, or were answered from the journal"""
         self.saved = 0
-        self._longest = means.profile.limits.context_tokens
+        self._longest = context.profile.limits.context_tokens
         """characters of a result: a quarter of what a request may have"""
 
     def add(self, tool: Tool) -> None:
@@ -212,9 +212,11 @@ class Recall:
         return ToolAnswer(content=page + more)
 
 
-def _allowed(given: Sequence[Tool | str] | None, means: Means) -> list[Tool]:
+def _allowed(
+    given: Sequence[Tool | str] | None, of_agent: Sequence[Tool], patterns: Sequence[str] | None
+) -> list[Tool]:
     """What was asked for, as far as the profile allows it."""
-    own = {one.definition.name: one for one in means.tools}
+    own = {one.definition.name: one for one in of_agent}
     found: list[Tool] = []
     for one in own.values() if given is None else given:
         if isinstance(one, str):
@@ -224,7 +226,6 @@ def _allowed(given: Sequence[Tool | str] | None, means: Means) -> list[Tool]:
             found.append(named)
         else:
             found.append(one)
-    patterns = means.profile.tools
     return found if patterns is None else [one for one in found if _named(one.definition.name, patterns)]
 
 

@@ -71,7 +71,7 @@ class Conversation:
     messages: list[Message]
     allowances: Sequence[Allowance]
     usage: Usage = NOTHING
-    scale: Scale = Scale()
+    scale: Scale = field(default_factory=Scale)
     originals: dict[str, ArtefactRef] = field(default_factory=dict)
     """what was taken out of the conversation, by digest"""
 
@@ -164,7 +164,7 @@ class Conversation:
         """
         fixed = estimate(self._request((user(""),), self.how.max_tokens, "auto"))
         have = estimate_messages(self.messages)
-        room = int(self.means.profile.limits.context_tokens / self.scale.factor) - fixed
+        room = int(self.context.profile.limits.context_tokens / self.scale.factor) - fixed
         if half:
             room = min(room, have // 2)
         elif have <= room:
@@ -197,9 +197,11 @@ class Conversation:
 
     async def _summary(self, parted: compaction.Parted) -> str:
         """Of the old part: put together from its messages, or written by the model if the profile wants that."""
-        if self.means.profile.summaries == "extract":
+        if self.context.profile.summaries == "extract":
             return compaction.extract(parted.old)
-        longest = 2 * self.means.profile.limits.context_tokens  # characters: half of what a request may have
+        longest = (
+            2 * self.context.profile.limits.context_tokens
+        )  # characters: half of what a request may have
         request = Request(
             model=self.opened.model,
             messages=(user(compaction.extract(parted.old, longest)),),
