@@ -59,8 +59,9 @@ class Loop:
         whole: Allowance,
         on_limit: OnLimit,
     ) -> None:
-        self._tools = Toolset(context, means, tools, (whole, allowance))
-        self._allowance = allowance
+        within = (whole, allowance)
+        self._tools = Toolset(context, means, tools, within, strict=on_limit == "fail")
+        self._allowance, self._within = allowance, within
         self._on_limit = on_limit
         self._watched = Watched()
 
@@ -101,9 +102,10 @@ class Loop:
 
     def _last(self) -> bool:
         """Whether this turn is the last in which the model can answer."""
-        most = self._allowance.limits
-        calls = most.tool_calls is not None and self._tools.made >= most.tool_calls
-        return calls or self._allowance.turns >= most.turns
+        return self._allowance.turns >= self._allowance.limits.turns or any(
+            one.limits.tool_calls is not None and one.tool_calls >= one.limits.tool_calls
+            for one in self._within
+        )
 
     async def _use_tools(self, conversation: Conversation, turn: Turn) -> None:
         """Make the calls of a turn, and say what they gave. Raises LimitReached, GoesInCircles."""

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from consort_agents.artefacts import Artefacts
+from consort_agents.errors import AttemptOver
 from consort_agents.journal.port import Call
 from consort_agents.models.port import ToolResult, ToolUse
 from consort_agents.thinking import spans
@@ -58,14 +59,20 @@ class Toolset:
         means: Means,
         given: Sequence[Tool | str] | None,
         allowances: Sequence[Allowance],
+        *,
+        strict: bool = True,
     ) -> None:
-        """`given` are tools, or names of the agent's; None for all of the agent's. Raises NoSuchTool."""
+        """`given` are tools, or names of the agent's; None for all of the agent's.
+
+        `strict`: a call beyond a limit ends the work, otherwise it is refused to the model. Raises NoSuchTool.
+        """
+        self._strict = strict
         self._context = context
         self._means = means
         self._allowances = allowances
         self.tools = {one.definition.name: one for one in _allowed(given, means.tools, context.profile.tools)}
         self.made = 0
-        """calls that were made, or were answered from the journal"""
+        """calls that were made, or were answered from the journal; not those that were refused"""
         self.saved = 0
         self._longest = context.profile.limits.context_tokens
         """characters of a result: a quarter of what a request may have"""
@@ -75,27 +82,36 @@ class Toolset:
 
     async def call_all(self, uses: Sequence[ToolUse]) -> list[Done]:
         """Make calls at the same time; their results in order. Raises LimitReached, what the journal raises."""
-        known = [use for use in uses if use.name in self.tools]
-        for _ in known:
-            for allowance in self._allowances:
-                allowance.tool_call()
+        refused = [self._refused(use) for use in uses]
         if len(uses) == 1:
-            return [await self._call(uses[0])]
+            return [refused[0] or await self._call(uses[0])]
         try:
             async with asyncio.TaskGroup() as group:
-                calls = [group.create_task(self._call(use)) for use in uses]
+                calls = [
+                    group.create_task(_given(no) if no is not None else self._call(use))
+                    for use, no in zip(uses, refused, strict=True)
+                ]
         except BaseExceptionGroup as raised:
             raise _first(raised) from raised
         return [call.result() for call in calls]
 
-    async def _call(self, use: ToolUse) -> Done:
-        arguments = digest(use.input)
-        tool = self.tools.get(use.name)
-        if tool is None:
-            told = f"there is no tool {use.name!r}; there are: {', '.join(self.tools) or 'none'}"
-            return Done(ToolResult(tool_use_id=use.id, content=told, is_error=True), arguments, told)
-        answer = await self._answer(tool, use)
+    def _refused(self, use: ToolUse) -> Done | None:
+        """Why a call is not made, as its result; None for one that is. Raises LimitReached where that is wanted."""
+        if use.name not in self.tools:
+            return _no(use, f"there is no tool {use.name!r}; there are: {', '.join(self.tools) or 'none'}")
+        try:
+            for allowance in self._allowances:
+                allowance.tool_call()
+        except LimitReached as exc:
+            if self._strict:
+                raise
+            return _no(use, f"{use.name} was not called: {exc}")
         self.made += 1
+        return None
+
+    async def _call(self, use: ToolUse) -> Done:
+        arguments, tool = digest(use.input), self.tools[use.name]
+        answer = await self._answer(tool, use)
         self.saved += answer.saved
         spent = Usage(tool_calls=1, tool_calls_saved=int(answer.saved), cost=self._cost(tool, answer))
         self._context.spent(spent)
@@ -212,6 +228,15 @@ class Recall:
         return ToolAnswer(content=page + more)
 
 
+async def _given(done: Done) -> Done:
+    return done
+
+
+def _no(use: ToolUse, why: str) -> Done:
+    result = ToolResult(tool_use_id=use.id, content=why, is_error=True)
+    return Done(result, digest(use.input), why)
+
+
 def _allowed(
     given: Sequence[Tool | str] | None, of_agent: Sequence[Tool], patterns: Sequence[str] | None
 ) -> list[Tool]:
@@ -240,9 +265,8 @@ def _defect(definition: Definition, exc: BaseException) -> ToolAnswer:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What ended the calls of a turn; a limit goes before what it brought down."""
-    limits = group.subgroup(LimitReached)
-    first: BaseException = limits or group
+    """What ended the calls of a turn; what ends the attempt goes before all else."""
+    first: BaseException = group.subgroup(AttemptOver) or group
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return first
