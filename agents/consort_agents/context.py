@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from consort_agents.artefacts import Artefacts, MemoryStore, Store, wait_for
 from consort_agents.effects import Effects, Ledger, MemoryLedger, Unknown
+from consort_agents.journal.calls import Calls
 from consort_shared.entries import HandOff
 from consort_shared.messages import PutAnswer
 from consort_shared.values import ArtefactRef, Json
@@ -90,6 +91,8 @@ class Context:
     log: logging.LoggerAdapter[logging.Logger] = field(default_factory=lambda: _offline_log)
     writes: list[Noted] = field(default_factory=list)
     voice: Voice = field(default_factory=OfflineVoice)
+    journal: Calls = field(default_factory=Calls)
+    """what was asked of models, tools and others, so that a task that comes again does not ask it twice"""
     effects: Effects = field(init=False)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from pydantic import (
 
 from consort_agents.context import Context
 from consort_agents.errors import AgentError
+from consort_agents.journal.port import Divergence
 from consort_shared.card import AgentCard, SkillCard
 from consort_shared.values import ArtefactRef, Json
 
@@ -78,7 +79,8 @@ class Agent:
     process works on at a time. `lease` is after how many seconds of silence of a process its task goes to
     another; a living process renews it by itself, however long the work takes. A task that was delivered
     more than `poison_after` times is not begun again. With `isolation="process"` plain functions run in
-    child processes, which can be killed.
+    child processes, which can be killed. `divergence` says what becomes of a task that came again and whose
+    code now asks something else than its journal holds: it fails, or starts over (`restart`).
     """
 
     name: str
@@ -88,6 +90,7 @@ class Agent:
     lease: float = 10.0
     poison_after: int = 5
     isolation: Isolation = "thread"
+    divergence: Divergence = "fail"
     skills: dict[str, Skill] = field(default_factory=dict)
 
     def skill(
