@@ -37,6 +37,10 @@ class _Record(Tagged):
     by: str = Field(description="the process that works on the task, as long as it holds it")
     at: float = Field(description="seconds since 1970, by the clock of that process")
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        cls.tag = "record"
+
 
 class Began(_Record):
     """A call is being made; nothing is known of its end yet."""
