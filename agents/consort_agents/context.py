@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from consort_agents.artefacts import Artefacts, MemoryStore, Store, wait_for
 from consort_agents.effects import Effects, Ledger, MemoryLedger, Unknown
-from consort_agents.journal.port import Journal
+from consort_agents.journal.calls import Calls
 from consort_agents.models.port import Provider
 from consort_agents.thinking.asking import Model
 from consort_agents.thinking.means import Means
@@ -110,6 +110,8 @@ class Context:
     writes: list[Noted] = field(default_factory=list)
     _spent: list[Usage] = field(default_factory=list)
     voice: Voice = field(default_factory=OfflineVoice)
+    journal: Calls = field(default_factory=Calls)
+    """what was asked of models, tools and others, so that a task that comes again does not ask it twice"""
     effects: Effects = field(init=False)
     model: Model = field(init=False)
     """the model that the profile names: `ask` it, or let it `work` with tools"""
@@ -128,25 +130,24 @@ class Context:
         model: str | Provider = "",
         profile: Profile | None = None,
         tools: Sequence[Tool] = (),
-        journal: Journal | None = None,
+        journal: Calls | None = None,
     ) -> Context:
         """A context without a bus, for calling a skill directly: artefacts and effects stay in memory.
 
         `effects` were done by an earlier attempt, each with what it gave. `model` is the name of one, such as
-        `scripted:rules.yaml`, or a provider; `tools` are those of the agent. Calls are journaled where a
-        `journal` is given.
+        `scripted:rules.yaml`, or a provider; `tools` are those of the agent. A `journal` that
+        was used before gives the answers that are in it.
         """
         given = {key: Value(value, 1, "offline") for key, value in (values or {}).items()}
         means = Means(agent="offline", tools=tuple(tools))
         means.name_model(model)
-        if journal is not None:
-            means.journal = journal
         return cls(
             *("0" * 32, "0-0", "offline", skill, 1, Artefacts(MemoryStore())),
             values=given,
             voice=OfflineVoice(dict(effects or {})),
             profile=profile or Profile(),
             means=means,
+            journal=journal or Calls(),
         )
 
     @property

@@ -16,6 +16,8 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +27,9 @@ from consort_agents.context import Context, Noted, Value
 from consort_agents.effects import Begun, Unknown
 from consort_agents.errors import AgentError, AttemptOver, SkillError
 from consort_agents.finding import find_agent
+from consort_agents.journal.calls import Calls
+from consort_agents.journal.keeping import as_text
+from consort_agents.journal.port import Call, CallKind, Recorded
 from consort_agents.kit import Agent
 from consort_agents.performing import Ended, Returned, attempt_here, not_json
 from consort_agents.pipe import Frame, FrameTooLarge, packed, receive
@@ -133,6 +138,63 @@ class DistantStore:
         return raw
 
 
+@dataclass(frozen=True, slots=True)
+class DistantBook:
+    """The journal, on the other side of the socket; calls are made here."""
+
+    line: Line
+    turn: int
+
+    @property
+    def replaying(self) -> bool:
+        return bool(self.line.ask("replaying", turn=self.turn))
+
+    async def call(
+        self,
+        kind: CallKind,
+        name: str,
+        request: Json,
+        perform: Callable[[Call], Awaitable[Json]],
+        *,
+        wait: bool = False,
+        shown: Mapping[str, Any] | None = None,
+    ) -> Recorded:
+        begun = await self.begin(kind, name, request, wait=wait, shown=shown)
+        if isinstance(begun, Recorded):
+            return begun
+        since = time.monotonic()
+        try:
+            value = await perform(begun)
+        except Exception as exc:
+            await self.gave_up(begun, type(exc).__name__)
+            raise
+        return await self.answer(begun, value, time.monotonic() - since)
+
+    async def begin(
+        self,
+        kind: CallKind,
+        name: str,
+        request: Json,
+        *,
+        wait: bool = False,
+        shown: Mapping[str, Any] | None = None,
+    ) -> Call | Recorded:
+        asked = {"kind": kind, "name": name, "request": canonical(request), "wait": wait}
+        seen = None if shown is None else canonical(dict(shown))
+        told = self.line.ask("call", turn=self.turn, shown=seen, **asked)
+        if told["value"] is None:
+            return Call(told["n"], told["id"], told["again"])
+        return Recorded(told["n"], told["id"], json.loads(told["value"]), replayed=True)
+
+    async def answer(self, call: Call, value: Json, seconds: float) -> Recorded:
+        told = {"n": call.n, "id": call.id, "value": as_text(value), "seconds": seconds}
+        given = self.line.ask("called", turn=self.turn, **told)
+        return Recorded(call.n, call.id, json.loads(given), replayed=False)
+
+    async def gave_up(self, call: Call, error: str) -> None:
+        self.line.ask("raised", turn=self.turn, n=call.n, id=call.id, error=error)
+
+
 def note_told(note: Noted) -> Frame:
     return {
         "key": note.key,
@@ -196,6 +258,7 @@ def _context(asked: Frame, line: Line) -> Context:
         log=logging.LoggerAdapter(logging.getLogger("consort.skill"), told),
         voice=DistantVoice(line, asked["turn"]),
         means=Means(cannot=NO_MODEL_HERE),
+        journal=Calls(DistantBook(line, asked["turn"])),
     )
 
 
@@ -205,6 +268,8 @@ def _answer(waiting: Future[Any], frame: Frame) -> None:
         waiting.set_result(frame["value"])
     elif error["type"] == "skill":
         waiting.set_exception(SkillError(error["text"], kind=error["kind"], retry=error["retry"]))
+    elif error["type"] == "over":
+        waiting.set_exception(AttemptOver(error["text"]))
     elif error["type"] == "bus":
         waiting.set_exception(BusError(error["text"]))
     else:

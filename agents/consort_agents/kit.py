@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from consort_agents.context import Context
 from consort_agents.errors import AgentError
+from consort_agents.journal.port import Divergence
 from consort_agents.signatures import Signature, signature_of
 from consort_agents.tools.definition import Tool
 from consort_agents.tools.functions import tool
@@ -61,7 +62,8 @@ class Agent:
     process works on at a time. `lease` is after how many seconds of silence of a process its task goes to
     another; a living process renews it by itself, however long the work takes. A task that was delivered
     more than `poison_after` times is not begun again. With `isolation="process"` plain functions run in
-    child processes, which can be killed.
+    child processes, which can be killed. `divergence` says what becomes of a task that came again and whose
+    code now asks something else than its journal holds: it fails, or starts over (`restart`).
 
     `profile` says who it is and how it works, as long as no version is set for it on the bus: a `Profile`, a
     mapping, or the path of a TOML or YAML file, beside the module that makes the agent. `model` is the model
@@ -77,6 +79,7 @@ class Agent:
     lease: float = 10.0
     poison_after: int = 5
     isolation: Isolation = "thread"
+    divergence: Divergence = "fail"
     model: str = ""
     profile: Profile | Mapping[str, Any] | str | Path | None = None
     tools: Sequence[Tool | Callable[..., Any] | str] = ()

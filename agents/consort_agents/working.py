@@ -17,8 +17,12 @@ from consort_agents.attendance import Attendance
 from consort_agents.context import Context, Value
 from consort_agents.heeding import InHand
 from consort_agents.isolation import Isolation
+from consort_agents.journal.attempting import journalled
+from consort_agents.journal.calls import Calls
+from consort_agents.journal.opening import Journals
+from consort_agents.journal.port import Divergence
 from consort_agents.kit import Skill
-from consort_agents.performing import attempt, not_json, outcome_of
+from consort_agents.performing import Ended, attempt, not_json, outcome_of
 from consort_agents.profiles import InForce, Profiles
 from consort_agents.speaking import AttemptVoice, Speaker
 from consort_agents.tasks import Task, inputs_of, values_of
@@ -32,7 +36,7 @@ from consort_shared.failpoints import failpoint
 from consort_shared.messages import Failed, Outcome
 from consort_shared.telemetry.tracing import Tracing
 from consort_shared.usage import NOTHING
-from consort_shared.values import NoSuchPath
+from consort_shared.values import Json, NoSuchPath
 
 
 class Working:
@@ -48,8 +52,10 @@ class Working:
         tracing: Tracing | None,
         profiles: Profiles,
         equipment: Equipment,
+        journals: Journals,
     ) -> None:
         self._card = card
+        self._journals = journals
         self._speaker = speaker
         self._artefacts = artefacts
         self._attendance = attendance
@@ -125,13 +131,21 @@ class Working:
             spans.given(inputs)
         trace = "" if spans is None else spans.inner
         context = held.context = self._context(held.task, values, profile, trace)
-        if skill.isolated:
-            ended = await self._isolation.attempt(skill, inputs, context)
-        else:
-            held.in_thread = not skill.is_async
-            ended = await attempt(skill, inputs, context, self._pool)
-            held.in_thread = False
+        book = self._journals.of(held)
+        context.journal = Calls(book, asyncio.get_running_loop())
+        over = "restart" in (self._journals.divergence, context.profile.divergence)
+        policy: Divergence = "restart" if over else "fail"
+        ended = await journalled(book, policy, context, lambda: self._ended(held, skill, inputs, context))
         return await outcome_of(ended, skill, self._artefacts)
+
+    async def _ended(self, held: InHand, skill: Skill, inputs: dict[str, Json], context: Context) -> Ended:
+        """One run of the skill. Raises CancelledError, AttemptOver."""
+        if skill.isolated:
+            return await self._isolation.attempt(skill, inputs, context)
+        held.in_thread = not skill.is_async
+        ended = await attempt(skill, inputs, context, self._pool)
+        held.in_thread = False
+        return ended
 
     def _context(self, task: Task, values: dict[str, Value], profile: InForce, trace: str) -> Context:
         granted = task.granted

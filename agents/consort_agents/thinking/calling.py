@@ -103,7 +103,7 @@ class Calling:
             "asks": spans.last_words(request.messages),
         }
         asked = request.model_dump(mode="json")
-        recorded = await self._means.journal.call("model", request.model, asked, perform, shown=shown)
+        recorded = await self._context.journal.call("model", request.model, asked, perform, shown=shown)
         reply = Reply.model_validate(recorded.value)
         if recorded.replayed:
             spans.model_replayed(request, reply, recorded.n, context.run)

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from consort_agents.journal.port import Journal
 from consort_agents.pacing import Pacing, Unpaced
-from consort_agents.thinking.means import Means, Unkept
+from consort_agents.thinking.means import Means
 from consort_agents.tools.definition import Tool
 
 if TYPE_CHECKING:
@@ -30,13 +29,12 @@ class Equipment:
     shared: tuple[Tool, ...] = ()
     """tools of hosts on the bus, as far as the agent names them"""
 
-    def means(self, journal: Journal | None = None) -> Means:
+    def means(self) -> Means:
         """For one attempt."""
         return Means(
             agent=self.agent.name,
             model=self.agent.model,
             tools=(*self.agent.own_tools, *self.shared),
-            journal=journal or Unkept(),
             pacing=self.pacing,
             now=self.now,
         )

@@ -134,7 +134,7 @@ class Toolset:
                 span.answered(answer)
             return answer.model_dump(mode="json")
 
-        recorded = await self._means.journal.call(
+        recorded = await self._context.journal.call(
             "tool",
             definition.name,
             {"arguments": use.input, "definition": definition.digest},
