@@ -72,6 +72,8 @@ class Watched:
     """What was seen so far."""
 
     made: tuple[Made, ...] = ()
+    turns: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """the calls of each turn"""
     failing: int = 0
     """turns in a row in which every call failed"""
     told: frozenset[tuple[CircleKind, str]] = frozenset()
@@ -83,7 +85,8 @@ def watch(seen: Watched, turn: Sequence[Made], bounds: Bounds | None = None) -> 
     if not turn:
         return seen, Fine()
     failing = seen.failing + 1 if all(made.failed for made in turn) else 0
-    now = Watched((*seen.made, *turn), failing, seen.told)
+    calls = tuple(sorted(made.call for made in turn))
+    now = Watched((*seen.made, *turn), (*seen.turns, calls), failing, seen.told)
     circles = list(_circles(now, turn, bounds))
     for kind, about, text in circles:
         if (kind, about) in seen.told:
@@ -105,22 +108,20 @@ def _circles(now: Watched, turn: Sequence[Made], bounds: Bounds) -> Iterable[tup
                 f"{made.tool} {made.arguments}",
                 f"{made.tool} was called {alike} times with the same arguments, {gave}",
             )
-    if _alternates(now.made, bounds.pairs):
-        first, second = now.made[-2], now.made[-1]
-        yield (
-            "loop-pingpong",
-            " ".join(sorted((f"{first.tool} {first.arguments}", f"{second.tool} {second.arguments}"))),
-            f"{first.tool} and {second.tool} were called in turn {bounds.pairs} times, always with the same arguments",
-        )
+    if _alternates(now.turns, bounds.pairs):
+        first, second = sorted(now.turns[-2:])
+        names = " and ".join("+".join(tool for tool, _ in calls) for calls in (first, second))
+        told = f"{names} were called in turn {bounds.pairs} times, always with the same arguments"
+        yield "loop-pingpong", f"{first} {second}", told
     if now.failing >= bounds.stuck:
         yield "loop-stuck", "", f"every tool call of the last {now.failing} turns failed"
 
 
-def _alternates(made: Sequence[Made], pairs: int) -> bool:
-    """Whether the last calls are two different ones in turn."""
-    last = [one.call for one in made[-2 * pairs :]]
+def _alternates(turns: Sequence[tuple[tuple[str, str], ...]], pairs: int) -> bool:
+    """Whether the last turns make the same two different calls in turn."""
+    last = turns[-2 * pairs :]
     return (
         len(last) == 2 * pairs
         and last[0] != last[1]
-        and all(call == last[at % 2] for at, call in enumerate(last))
+        and all(calls == last[at % 2] for at, calls in enumerate(last))
     )
