@@ -364,7 +364,7 @@ async def test_a_long_conversation_is_kept_short_and_can_be_read_back(
 
 async def test_what_was_cut_is_recalled() -> None:
     """D7: the model reads the original back by its digest."""
-    long = "the head " + "x" * 9000 + " the very end"
+    long = "the head " + "x" * 7000 + " the very end"
     script = """
     rules:
     - times: 1
@@ -372,7 +372,7 @@ async def test_what_was_cut_is_recalled() -> None:
     - times: 5
       answer: {use: [{tool: probe, input: {n: 1}}, {tool: probe, input: {n: 2}}]}
     - times: 1
-      answer: {use: [{tool: recall, input: {digest: DIGEST, offset: 9000}}, {tool: recall, input: {digest: nothing}}]}
+      answer: {use: [{tool: recall, input: {digest: DIGEST, offset: 7000}}, {tool: recall, input: {digest: nothing}}]}
     - answer: done
     """
     counter = iter(range(1000))
@@ -386,7 +386,7 @@ async def test_what_was_cut_is_recalled() -> None:
     probe = Probe(answers)
     digest = bytes_digest(labelled(ToolAnswer(content=long), probe.definition).encode())
     context = scripted(script.replace("DIGEST", digest), tools=[probe])
-    limits = ThinkingLimits(context_tokens=12_000)
+    limits = ThinkingLimits(context_tokens=8000)
     context.profile = context.profile.model_copy(update={"limits": limits})
     outcome = await context.model.work("begin")
     told = results(outcome)[-2:]

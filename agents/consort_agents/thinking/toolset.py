@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from consort_agents.context import Context
     from consort_agents.thinking.means import Means
 
-_SLACK = 5.0
+_SLACK = 2.0
 """Seconds past its own time limit after which a tool that does not keep it is given up."""
 _PAGE = 8000
 """Characters that are recalled at a time."""
