@@ -385,7 +385,7 @@ def test_how_long_everything_is_kept_is_said_once(here: Here) -> None:
             assert option in refused.err
     short = here("bus", "setup", "--keep-artefacts", "2d")
     assert (short.code, "the log that refers to them is kept for 30 days" in short.err) == (2, True)
-    assert here("bus", "setup", "--keep", "90d", "--keep-dead", "14d").out.count("updated") == 4
+    assert here("bus", "setup", "--keep", "90d", "--keep-dead", "14d").out.count("updated") == 6
     assert here("bus", "setup").out == "all is as it should be\n"
     checked = here("bus", "check")
     assert checked.code == 0, checked.out
