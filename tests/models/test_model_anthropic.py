@@ -6,10 +6,12 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
+import httpx2
 import pytest
 from models_kit import KEY, MODEL, SEARCH, asking, claude
 from pydantic import BaseModel, Field
 
+from consort_agents.fake_llm import client, read_script
 from consort_agents.models.anthropic import PUBLIC, Anthropic
 from consort_agents.models.errors import (
     ContextExceeded,
@@ -353,10 +355,14 @@ class Findings(BaseModel):
     findings: list[Finding] = Field(min_length=2)
 
 
-async def test_a_schema_is_sent_in_the_strict_form_and_an_answer_fits_it() -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_schema_is_sent_in_the_strict_form_and_an_answer_fits_it(streamed: bool) -> None:
     """E1: what is asked for can be checked."""
     async with claude("otherwise: {schema: true}") as (provider, fake):
-        reply = await provider.ask(asking(output_schema=Findings.model_json_schema(), effort="low"))
+        reply = await provider.ask(
+            asking(output_schema=Findings.model_json_schema(), effort="low"),
+            (lambda text: None) if streamed else None,
+        )
     sent = fake.requests[0].body["output_config"]
     assert sent["effort"] == "low"
     schema = sent["format"]["schema"]
@@ -426,3 +432,63 @@ async def test_an_assistant_turn_is_kept_as_it_is() -> None:
     async with claude("otherwise: {answer: ok}") as (provider, fake):
         await provider.ask(asking(messages=(user("a"), assistant("b"), user("c"))))
     assert [message["role"] for message in fake.requests[0].body["messages"]] == ["user", "assistant", "user"]
+
+
+def answering(body: str | bytes, kind: str = "application/json") -> Anthropic:
+    """A provider whose server always answers with status 200 and this body."""
+    answer = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, content=body, headers={"content-type": kind})
+    )
+    http = httpx2.AsyncClient(transport=answer)
+    return Anthropic(api_key=KEY, base_url="http://nearly.invalid", http_client=http)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>Log in first</html>",
+        "",
+        "[]",
+        "{}",
+        '{"model": "m", "content": [], "stop_reason": null}',
+        '{"model": "m", "content": [], "stop_reason": "tired"}',
+        '{"model": "m", "content": [{"type": "tool_use"}], "stop_reason": "tool_use"}',
+        '{"model": "m", "content": "text", "stop_reason": "end_turn"}',
+        b"\xff\xfe",
+    ],
+)
+async def test_an_answer_that_is_none_of_the_api_is_said(body: str | bytes) -> None:
+    with pytest.raises(ModelError, match="the answer"):
+        await answering(body).ask(asking())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        'event: message_stop\ndata: {"type": "message_stop"}\n\n',
+        "event: message_start\ndata: {\n\n",
+        'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 3}\n\n',
+        "<html>Log in first</html>",
+    ],
+)
+async def test_a_stream_that_is_none_of_the_api_is_said(body: str) -> None:
+    with pytest.raises(ModelError, match=r"the answer|broke off"):
+        await answering(body, "text/event-stream").ask(asking(), lambda text: None)
+
+
+async def test_cache_fields_may_be_absent() -> None:
+    body = (
+        '{"id": "m1", "model": "m", "content": [{"type": "text", "text": "ok"}], "stop_reason": "end_turn", '
+        '"usage": {"input_tokens": 3, "output_tokens": 1, "cache_read_input_tokens": null}}'
+    )
+    usage = (await answering(body).ask(asking())).usage
+    assert (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens) == (3, 0, 0)
+    assert (await answering(body.replace(', "usage"', ', "usages"')).ask(asking())).usage.input_tokens == 0
+
+
+async def test_a_token_works_in_place_of_a_key(no_settings: pytest.MonkeyPatch) -> None:
+    async with client(read_script("{keys: [token-1], otherwise: {answer: ok}}")) as (http, fake):
+        no_settings.setenv("ANTHROPIC_AUTH_TOKEN", "token-1")
+        no_settings.setenv("ANTHROPIC_BASE_URL", fake.url)
+        assert (await Anthropic(http_client=http).ask(asking())).text == "ok"

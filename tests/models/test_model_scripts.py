@@ -160,7 +160,7 @@ async def test_a_request_that_no_rule_fits_is_an_error_that_names_it(kind: str) 
 async def test_faults_are_played(kind: str) -> None:
     script = """
     rules:
-      - {when: {user: limited}, fail: {status: 429, headers: {Retry-After: "3"}}}
+      - {when: {user: limited}, fail: {status: 429, headers: {Retry-After: 3}}}
       - {when: {user: broken}, answer: one two three, fail: {within: 7}}
       - {when: {user: cut}, answer: one two three, cut: 5}
       - {when: {user: silent}, answer: one two three, stall: 30}
@@ -301,6 +301,7 @@ def test_what_nothing_fits_is_said(schema: dict[str, object]) -> None:
     [
         ("rules:\n  - answr: hello\n", r"line 2, rules\[0\].*unknown key `answr`; did you mean `answer`"),
         ("rules:\n  - when: {user: a}\n", r"line 2.*neither `answer` nor `fail`"),
+        ("conversations:\n  a:\n    - {latency: 1}\n", r"line 3, conversations\.a\[0\].*neither `answer`"),
         ("rules:\n  - answer: a\n    fail: {status: 500}\n", r"line 2.*both `answer` and `fail`"),
         (
             "rules:\n  - fail: {status: 200}\n",
@@ -319,6 +320,10 @@ def test_what_nothing_fits_is_said(schema: dict[str, object]) -> None:
         ("conversations:\n  a: [{answer: x, latency: -1}]\n", r"line 2.*latency"),
         ("conversations:\n  a:\n    - '{{ nothing }}'\n", r"line 3, conversations\.a\[0\]"),
         ("limit: {requests_per_minute: 0}\n", r"limit\.requests_per_minute.*greater than or equal to 1"),
+        (
+            "rules:\n  - answer: no\n",
+            r"line 2, rules\[0\]\.answer: must be a mapping, is False; text such as that stands in quotes",
+        ),
         ("otherwise: {scheme: true}\n", "did you mean `schema`"),
         ("rules: []\nrules: []\n", "given twice"),
     ],

@@ -81,7 +81,8 @@ async def serving(
             running = group.create_task(server.serve(sockets=[listening]))
             try:
                 await asyncio.wait({running, group.create_task(ready.wait())}, return_when="FIRST_COMPLETED")
-                yield Fake(f"http://{host}:{listening.getsockname()[1]}", kept)
+                shown = f"[{host}]" if ":" in host else host
+                yield Fake(f"http://{shown}:{listening.getsockname()[1]}", kept)
             finally:
                 server.should_exit = True
     finally:

@@ -58,6 +58,10 @@ def _as_answer(value: Json) -> Json:
     return {"text": value} if isinstance(value, str) else value
 
 
+def _as_text(value: Json) -> Json:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Numbers: TypeAlias = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_list)]
 Seconds: TypeAlias = Annotated[float, Field(ge=0, le=3600)]
@@ -148,7 +152,7 @@ class Fail(_Part):
     status: int = Field(default=500, ge=400, le=599)
     type: str = Field(default="", description="the error type; by default the one that goes with the status")
     message: str = "the script says so"
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, Annotated[str, BeforeValidator(_as_text)]] = Field(default_factory=dict)
     within: int | None = Field(
         default=None, ge=0, description="characters of a streamed answer before the error"
     )
@@ -174,7 +178,17 @@ class Effect(_Part):
         return self
 
 
-class Rule(Effect):
+class Gets(Effect):
+    """An effect that has one."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Gets:
+        if self.answer is None and self.fail is None and self.cut is None:
+            raise ValueError("has neither `answer` nor `fail`")
+        return self
+
+
+class Rule(Gets):
     """One rule: which requests, how many of them, and what they get."""
 
     name: str = ""
@@ -185,8 +199,6 @@ class Rule(Effect):
 
     @model_validator(mode="after")
     def _whole(self) -> Rule:
-        if self.answer is None and self.fail is None and self.cut is None:
-            raise ValueError("has neither `answer` nor `fail`")
         if self.nth and (self.after or self.times):
             raise ValueError("has `nth` beside `after` or `times`; say it one way")
         return self
@@ -196,7 +208,7 @@ def _as_turn(value: Json) -> Json:
     return {"answer": value} if isinstance(value, str) else value
 
 
-Turn: TypeAlias = Annotated[Effect, BeforeValidator(_as_turn)]
+Turn: TypeAlias = Annotated[Gets, BeforeValidator(_as_turn)]
 
 
 class Otherwise(Effect):
@@ -325,6 +337,9 @@ def _worded(error: Mapping[str, Any]) -> str:
         allowed = _KEYS[parts[-1]] if parts else sorted(Script.model_fields)
         hint = did_you_mean(str(loc[-1]), allowed)
         return f"unknown key `{loc[-1]}`{hint or f'; allowed here: {listed(allowed, 20)}'}"
+    if kind in {"string_type", "model_type"}:
+        wanted = "text" if kind == "string_type" else "a mapping"
+        return f"must be {wanted}, is {str(error['input'])[:60]}; text such as that stands in quotes"
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}, is {str(error['input'])[:60]!r}"
 
 
