@@ -27,7 +27,7 @@ from consort_agents.models.errors import (
     Unreachable,
 )
 from consort_agents.models.port import Message, Opaque, Text, ToolResult, ToolUse, assistant, user
-from consort_agents.models.refusals import retry_after
+from consort_agents.models.refusals import retry_after, seen_limits
 
 SETTINGS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_PROFILE")
 
@@ -219,19 +219,34 @@ async def test_secrets_in_what_the_provider_says_are_not_told(caplog: pytest.Log
 
 async def test_limits_are_read_off_answers_and_refusals() -> None:
     """C13: one 429 tells everything that is needed to slow down once."""
-    script = "{limit: {requests_per_minute: 60, burst: 1, tokens_per_minute: 9000}, otherwise: {answer: ok}}"
+    script = "{limit: {requests_per_minute: 1, tokens_per_minute: 9000}, otherwise: {answer: ok}}"
     async with claude(script) as (provider, _):
         assert provider.limits() is None
         await provider.ask(asking())
         seen = provider.limits()
         assert seen is not None
-        assert (seen.requests_per_minute, seen.requests_left) == (60, 0)
+        assert (seen.requests_per_minute, seen.requests_left) == (1, 0)
         assert seen.tokens_per_minute == 9000
         with pytest.raises(RateLimited) as told:
             await provider.ask(asking())
-    assert told.value.retry_after == pytest.approx(1, abs=0.2)
+    assert told.value.retry_after == pytest.approx(60, abs=20)
     assert told.value.limits is not None
-    assert told.value.limits.requests_per_minute == 60
+    assert told.value.limits.requests_per_minute == 1
+
+
+def test_limits_on_input_alone_are_limits_on_tokens() -> None:
+    seen = seen_limits(
+        {"anthropic-ratelimit-input-tokens-limit": "500", "anthropic-ratelimit-input-tokens-remaining": "0"}
+    )
+    assert seen is not None
+    assert (seen.tokens_per_minute, seen.tokens_left) == (500, 0)
+    assert seen_limits({"anthropic-ratelimit-requests-limit": "many"}) is None
+
+
+async def test_credentials_that_cannot_be_fetched_are_said(no_settings: pytest.MonkeyPatch) -> None:
+    no_settings.setenv("ANTHROPIC_PROFILE", "nobody")
+    with pytest.raises(ModelUnusable, match="the credentials cannot be used"):
+        await Anthropic().ask(asking(), timeout=5)
 
 
 def test_waits_are_told_as_numbers_or_dates() -> None:

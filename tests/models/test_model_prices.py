@@ -64,8 +64,8 @@ def test_a_cache_without_a_price_costs_as_input(tmp_path: Path, monkeypatch: pyt
 def test_money_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prices(tmp_path / "p.yaml", "models: {m: {input: 0.10, output: 0.30}}", monkeypatch)
     assert cost_of("m", Usage(input_tokens=3, output_tokens=1)) == 600
-    total = sum(cost_of("m", Usage(input_tokens=1)) or 0 for _ in range(1_000_000 // 100))
-    assert total == 1_000_000
+    total = sum(cost_of("m", Usage(input_tokens=1)) or 0 for _ in range(500))
+    assert total == 50_000
 
 
 @pytest.mark.parametrize(

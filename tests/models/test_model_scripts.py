@@ -22,7 +22,7 @@ from consort_agents.models.errors import (
 from consort_agents.models.fitting import NothingFits, fitting
 from consort_agents.models.playing import Played, play
 from consort_agents.models.port import Message, Request, ToolResult, user
-from consort_agents.models.script import ScriptError, load_script, read_script
+from consort_agents.models.script_files import ScriptError, load_script, read_script
 from consort_agents.models.wire import body_of
 from consort_shared.errors import InvalidInput
 

@@ -10,7 +10,7 @@ from models_kit import SEARCH, asking
 
 from consort_agents.models.errors import Overloaded
 from consort_agents.models.pricing import read_prices
-from consort_agents.models.script import read_script
+from consort_agents.models.script_files import read_script
 from consort_agents.models.scripted import Scripted
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
