@@ -10,7 +10,8 @@ serves it as a process of its own. Importing this loads no web server.
 
 from consort_agents.fake_llm.record import Asking, Record
 from consort_agents.fake_llm.serving import Fake, client, serving
-from consort_agents.models.script import Script, ScriptError, load_script, read_script
+from consort_agents.models.script import Script
+from consort_agents.models.script_files import ScriptError, load_script, read_script
 
 __all__ = [
     "Asking",

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeAlias
 
 from consort_shared.errors import InvalidInput
 
-KEPT = 10_000
+KEPT = 2_000
 """Requests that are remembered; a file holds all."""
 
 

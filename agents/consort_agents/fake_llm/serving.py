@@ -16,6 +16,8 @@ from consort_shared.errors import InvalidInput
 
 if TYPE_CHECKING:
     import httpx2
+    import uvicorn
+    from starlette.types import ASGIApp
 
 GRACE = 1
 """Seconds that answers under way have when it stops."""
@@ -50,43 +52,27 @@ async def serving(
 
     Raises InvalidInput for a port that is taken, or a record that cannot be written.
     """
-    import uvicorn
-
     from consort_agents.fake_llm.app import FakeApi
 
-    class _Server(uvicorn.Server):
-        @contextmanager
-        def capture_signals(self) -> Generator[None, None, None]:
-            yield  # signals are the business of whoever serves
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready.set()
-
-    ready = asyncio.Event()
     kept = Record(record, heard)
-    listening = _listen(host, port)
+    listening: socket.socket | None = None
     try:
-        config = uvicorn.Config(
-            FakeApi(script, kept).app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=GRACE,
-        )
-        # An answer that breaks off on purpose is an error to the server, which would log it with a traceback.
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-        server = _Server(config)
+        listening = _listen(host, port)
+        server, ready = _server(FakeApi(script, kept).app)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(server.serve(sockets=[listening]))
+            waiting = group.create_task(ready.wait())
             try:
-                await asyncio.wait({running, group.create_task(ready.wait())}, return_when="FIRST_COMPLETED")
-                yield Fake(f"http://{host}:{listening.getsockname()[1]}", kept)
+                await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                shown = f"[{host}]" if ":" in host else host
+                yield Fake(f"http://{shown}:{listening.getsockname()[1]}", kept)
             finally:
+                waiting.cancel()
                 server.should_exit = True
     finally:
         kept.close()
-        listening.close()
+        if listening is not None:
+            listening.close()
 
 
 @asynccontextmanager
@@ -105,6 +91,29 @@ async def client(
             yield made, Fake("http://fake.invalid", kept)
         finally:
             kept.close()
+
+
+def _server(app: ASGIApp) -> tuple[uvicorn.Server, asyncio.Event]:
+    """A web server that leaves signals to whoever serves, and the event that it is ready."""
+    import uvicorn
+
+    ready = asyncio.Event()
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready.set()
+
+    # An answer that breaks off on purpose is an error to the server, which would log it with a traceback.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
+    )
+    return Server(config), ready
 
 
 def _listen(host: str, port: int) -> socket.socket:

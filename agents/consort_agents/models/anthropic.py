@@ -48,6 +48,8 @@ _NO_KEY = (
     "and the specialists that ship compute without a model"
 )
 _WITHOUT = "none"
+_NOT_UNDERSTOOD = (ValueError, RuntimeError, TypeError, AttributeError, AssertionError, LookupError)
+"""What the SDK raises for what it did not expect."""
 _ELSEWHERE = ("ANTHROPIC_PROFILE", "ANTHROPIC_FEDERATION_RULE_ID")
 """Settings of the SDK for credentials that are no key; it resolves them itself."""
 
@@ -151,10 +153,12 @@ class Anthropic:
             raise Unreachable(self._unreachable(exc)) from None
         except anthropic.CredentialsError as exc:
             raise KeyRefused(f"the credentials cannot be used: {self._clean(str(exc))}") from None
-        except (anthropic.AnthropicError, ValueError, RuntimeError, TypeError) as exc:
+        except _NOT_UNDERSTOOD as exc:
             # Answers that are no JSON, events in an impossible order: servers that only nearly speak the API.
             told = self._clean(f"{type(exc).__name__}: {exc}")
             raise ModelError(f"the answer cannot be understood: {told}") from None
+        except anthropic.AnthropicError as exc:
+            raise ModelError(f"the answer did not come: {self._clean(str(exc))}") from None
 
     async def _made(self) -> AsyncAnthropic:
         async with self._making:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from consort_shared.values import Json, NoSuchPath, pick
 
-_PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _STEP = re.compile(r"\.?([A-Za-z_][\w-]*)|\[(\d+)\]")
 PLAIN = ("agent", "call", "model", "result", "system", "turn", "user")
 _JSON = ("result", "system", "user")

@@ -123,15 +123,16 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 def seen_limits(headers: Mapping[str, str]) -> SeenLimits | None:
     """What `anthropic-ratelimit-*` headers tell; None if there are none."""
 
-    def number(name: str) -> int | None:
-        with suppress(KeyError, ValueError):
-            return int(headers[f"anthropic-ratelimit-{name}"])
+    def number(*names: str) -> int | None:
+        for name in names:
+            with suppress(KeyError, ValueError):
+                return int(headers[f"anthropic-ratelimit-{name}"])
         return None
 
     seen = SeenLimits(
         requests_per_minute=number("requests-limit"),
         requests_left=number("requests-remaining"),
-        tokens_per_minute=number("tokens-limit"),
-        tokens_left=number("tokens-remaining"),
+        tokens_per_minute=number("tokens-limit", "input-tokens-limit"),
+        tokens_left=number("tokens-remaining", "input-tokens-remaining"),
     )
     return None if seen == SeenLimits() else seen

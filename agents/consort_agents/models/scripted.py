@@ -18,7 +18,8 @@ from consort_agents.models.finding import Opened, Source
 from consort_agents.models.playing import Failing, Played, Playing, play
 from consort_agents.models.port import Deliver, Reply, Request, SeenLimits
 from consort_agents.models.refusals import refusal, seen_limits
-from consort_agents.models.script import Script, load_script
+from consort_agents.models.script import Script
+from consort_agents.models.script_files import load_script
 from consort_agents.models.wire import body_of, reply_of
 from consort_shared.errors import InvalidInput
 
