@@ -66,6 +66,19 @@ def test_progress_counts_only_for_the_task_in_hand() -> None:
     assert (row.agent, row.attempt, row.text) == ("other", 2, "attempt 2 after skill-error: no")
 
 
+def test_what_a_model_writes_is_shown_by_its_end() -> None:
+    log = Log(TWO)
+    task = log.grant("a")
+    for n in range(40):
+        log.picture.hear(LiveProgress("crew", task, "a", "", None, None, f"word{n} "))
+    text = row_of(log, "a").text
+    assert text.startswith("…")
+    assert text.endswith("word38 word39")
+    assert len(text) <= 61
+    log.picture.hear(LiveProgress("crew", task, "a", "half way", 1, 2))
+    assert row_of(log, "a").text == "half way (1 of 2)"
+
+
 def test_a_milestone_is_shown_until_the_next_word() -> None:
     log = Log(TWO)
     task = log.grant("a")

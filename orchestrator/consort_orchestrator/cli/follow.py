@@ -33,6 +33,9 @@ from consort_shared.entries import (
     Waiting,
 )
 
+WRITTEN = 60
+"""Characters that are shown of what a model writes: the newest."""
+
 
 @dataclass(slots=True)
 class Traces:
@@ -43,6 +46,8 @@ class Traces:
     said: str = ""
     said_for: str = ""
     """the task that said it"""
+    written: str = ""
+    """the end of what its model has written since"""
 
 
 @dataclass(slots=True)
@@ -100,7 +105,12 @@ class Picture:
         """What a task says of itself meanwhile; of no effect if it is over."""
         if self.run.tasks.get(told.task) == told.step:
             traces = self._of(told.step)
-            traces.said = one_line(told.text) + share(told.done, told.total)
+            if told.written:
+                before = traces.written if traces.said_for == told.task else ""
+                traces.written = (before + told.written)[-WRITTEN:]
+                traces.said = f"…{one_line(traces.written)}"
+            else:
+                traces.written, traces.said = "", one_line(told.text) + share(told.done, told.total)
             traces.said_for = told.task
 
     def _of(self, path: str) -> Traces:
