@@ -30,6 +30,11 @@ AGENT_VERSION = "gen_ai.agent.version"
 AGENT_DESCRIPTION = "gen_ai.agent.description"
 CALLER_TYPE = "gen_ai.caller.type"
 CALLER_NAME = "gen_ai.caller.name"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+CACHE_WRITE_TOKENS = "gen_ai.usage.cache_write.input_tokens"
+REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
 TRANSFER_TARGET = "gen_ai.transfer.target.name"
 TRANSFER_MODE = "gen_ai.transfer.mode"
 
@@ -60,6 +65,15 @@ CLOCK_SKEW = "consort.clock.skew"
 """Seconds by which a task was begun before it was stored: the clocks of two machines differ at least by that."""
 SEQUENCE = "consort.stream.sequence"
 SECONDS = "consort.work.seconds"
+PROFILE = "consort.profile.revision"
+COST = "consort.cost"
+"""US dollars, as far as prices are known."""
+UNPRICED = "consort.calls.unpriced"
+MODEL_CALLS, REPLAYED_CALLS, TOOL_CALLS = (
+    "consort.calls.model",
+    "consort.calls.replayed",
+    "consort.calls.tool",
+)
 INPUTS, OUTPUT = "consort.inputs", "consort.output"
 """Redacted excerpts, only where capturing content is switched on."""
 LINK = "consort.link"
