@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from driving import Driver, inline
 
 from consort_orchestrator.core import Candidate, portrait
-from consort_shared.codec import encode
+from consort_shared.codec import JSON, decode, encode
 from consort_shared.entries import Accepted, Failure, Granted, Refused
-from consort_shared.messages import Declined, Done, Failed, Outcome, Report
+from consort_shared.errors import DecodeError
+from consort_shared.messages import Declined, Done, Failed, Outcome, Report, agent_message
 from consort_shared.usage import MOST, NOTHING, Usage
 
 ONE = {"a": {"skill": "s.a", "retry": {"attempts": 3, "wait": 0}}}
@@ -86,3 +88,26 @@ def test_a_task_is_granted_under_the_profile_of_that_moment() -> None:
     driver.candidates = lambda skill: [Candidate("ann", 4, profile=18)]
     driver.done("a", 1)
     assert driver.facts(Granted)[0].profile == 18
+
+
+@pytest.mark.parametrize(
+    ("usage", "said"),
+    [
+        ('{"calls": 1, "cost": 4200}', ""),
+        ('{"cost": -1}', "usage.cost"),
+        ('{"cost": 9007199254740992}', "usage.cost"),
+        ('{"calls": 0.5}', "usage.calls"),
+        ('{"dollars": 3}', "usage.dollars"),
+    ],
+)
+def test_agents_in_any_language_may_say_it(usage: str, said: str) -> None:
+    outcome = '{"outcome": "done", "output": {"value": 1}}'
+    body = f'{{"say": "report", "task": "1-0", "instance": "i", "outcome": {outcome}, "usage": {usage}}}'
+    if not said:
+        told = decode(agent_message, body.encode(), JSON)
+        assert isinstance(told, Report)
+        assert told.usage == Usage(calls=1, cost=4200)
+        return
+    with pytest.raises(DecodeError) as refused:
+        decode(agent_message, body.encode(), JSON)
+    assert said in refused.value.why

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from scraping import ANY_PORT, get, until_told
 from system_kit import System, until
 
 from consort_bus import embedded
@@ -122,3 +123,21 @@ async def test_what_work_has_cost_adds_up_in_the_entries(system: System) -> None
         name: Usage(calls=1, input_tokens=100, output_tokens=10, cost=cost) if cost else None
         for name, cost in costs.items()
     }
+
+
+async def test_figures_tell_what_agents_cost(system: System) -> None:
+    """J12: money and tokens by agent, from what attempts report."""
+    orchestrator = system.orchestrator(env=ANY_PORT)
+    system.agent("persona")
+    run = await system.run(
+        {"steps": {"a": told("a", cost=1_500_000), "b": told("b", cost=500_000), "c": told("c")}}
+    )
+    await system.client.result(run, timeout=30)
+    await until_told(
+        orchestrator, "/metrics", 200, 'consort_cost_USD_total{gen_ai_agent_name="persona"} 0.002'
+    )
+    _, text = await get(orchestrator, "/metrics")
+    tokens = 'consort_tokens_total{gen_ai_agent_name="persona",gen_ai_token_type="input"} 200.0'
+    calls = 'consort_model_calls_total{consort_outcome="answered",gen_ai_agent_name="persona"} 2.0'
+    assert tokens in text
+    assert calls in text
