@@ -16,7 +16,7 @@ def label(name: str, error: str | None = None, **attributes: Attribute) -> str:
 def test_a_call_of_a_model_says_what_it_took() -> None:
     tokens = {names.CALL: 3, "gen_ai.usage.input_tokens": 1200, "gen_ai.usage.output_tokens": 80}
     assert label("chat claude-x", **tokens) == "chat claude-x, 1200 + 80 tokens"
-    paid = {**tokens, names.COST: 12_300_000, names.REPLAYED: True}
+    paid = {**tokens, names.COST: 0.0123, names.REPLAYED: True}
     assert label("chat claude-x", **paid) == "chat claude-x, 1200 + 80 tokens, $0.0123, replayed"
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from consort_agents import Agent, Context, Decline, SkillError
+from consort_shared.profile import Profile
+from consort_shared.usage import Usage
 from consort_shared.values import ArtefactRef
 
 LEASE = 1.0
@@ -185,3 +187,19 @@ def dies(times: int) -> str:
     if len((Path(os.environ["MARKS"]) / "die").read_text().splitlines()) <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return "alive"
+
+
+# --- profiles and usage
+
+persona = Agent("persona", slots=8, lease=LEASE, profile=Profile(role="its own"))
+
+
+@persona.skill("persona.tell")
+async def persona_tell(name: str, ctx: Context, gate: bool = False, cost: int = 0) -> list[str]:
+    """Waits, if it is to, and says under which profile it works."""
+    mark(f"at-{name}", f"{ctx.task} {ctx.profile.role} {ctx.profile_version}")
+    while gate and not may_go(name):
+        await asyncio.sleep(0.02)
+    if cost:
+        ctx.spent(Usage(calls=1, input_tokens=100, output_tokens=10, cost=cost))
+    return [ctx.profile.role, ctx.profile_version]

@@ -32,6 +32,7 @@ from consort_shared.entries import (
     Submitted,
     Waiting,
 )
+from consort_shared.usage import NOTHING, Usage
 
 WRITTEN = 60
 """Characters that are shown of what a model writes: the newest."""
@@ -58,6 +59,7 @@ class Share:
     failures: int = 0
     seconds: float = 0.0
     """working time, as the agent reported it"""
+    usage: Usage = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Row:
     attempt: int
     seconds: float | None
     text: str
+    usage: Usage = NOTHING
 
 
 @dataclass(slots=True)
@@ -127,8 +130,11 @@ class Picture:
                 done = self.shares.setdefault(fact.agent, Share())
                 done.steps += 1
                 done.seconds += fact.seconds
+                done.usage += fact.usage or NOTHING
             case Failure():
-                self.shares.setdefault(fact.agent, Share()).failures += 1
+                failed = self.shares.setdefault(fact.agent, Share())
+                failed.failures += 1
+                failed.usage += fact.usage or NOTHING
                 if fact.retry_at is None:
                     self._of(fact.path).ended = at
             case Skipped() | Closed() | Shared() | GivenUp():
@@ -245,6 +251,7 @@ class Picture:
             node.attempts,
             seconds,
             self._text(node, traces, now),
+            node.usage,
         )
 
     def _text(self, node: Node, traces: Traces, now: float) -> str:

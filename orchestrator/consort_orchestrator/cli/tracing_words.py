@@ -125,7 +125,7 @@ def _called(about: Any) -> str:
     read, written = about.get("gen_ai.usage.input_tokens"), about.get("gen_ai.usage.output_tokens")
     tokens = f", {read} + {written} tokens" if read is not None and written is not None else ""
     cost = about.get(names.COST)
-    money = f", ${cost / 1e9:.4f}" if isinstance(cost, int) and cost else ""
+    money = f", ${cost:.4f}" if isinstance(cost, float) and cost else ""
     return tokens + money + (", replayed" if about.get(names.REPLAYED) else "")
 
 
