@@ -58,6 +58,11 @@ class FunctionTool(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<tool {self.definition.name}>"
 
+    def promising(self, changes: Mapping[str, Any]) -> FunctionTool[P, R]:
+        """The same function with other promises."""
+        definition = self.definition.model_copy(update=dict(changes))
+        return FunctionTool(self.function, definition, self._signature, self._limit)
+
     async def call(self, arguments: Mapping[str, Json], caller: Caller) -> ToolAnswer:
         name = self.definition.name
         try:
