@@ -11,6 +11,8 @@ from cast import LEASE, mark, may_go
 
 from consort_agents import Agent, Context
 from consort_agents.journal.port import Call, Divergence
+from consort_agents.models.finding import open_provider
+from consort_agents.models.port import Reply, Request, user
 
 _policy: Any = os.environ.get("DIVERGENCE", "fail")
 policy: Divergence = _policy
@@ -76,3 +78,22 @@ def _plain(count: int, ctx: Context) -> list[Any]:
 
         found.append(ctx.journal.call_sync("tool", "t", {"n": n}, perform).value)
     return found[1:]
+
+
+@caller.skill("call.model")
+async def model(topic: str, ctx: Context) -> list[str]:
+    """A conversation of three turns with whatever model the process is given."""
+    provider, name = open_provider(os.environ["CONSORT_MODEL"])
+    messages = [user(f"{os.environ.get('WORDS', 'Tell me')} about {topic}.")]
+    for _ in range(3):
+        request = Request(model=name, messages=tuple(messages), system="Be brief.", agent="caller")
+
+        async def perform(_: Call, request: Request = request) -> Any:
+            mark("asked", request.messages[-1].text.replace(" ", "_"))
+            return (await provider.ask(request)).model_dump(mode="json")
+
+        asked = request.model_dump(mode="json")
+        recorded = await ctx.journal.call("model", name, asked, perform, shown={"asks": messages[-1].text})
+        reply = Reply.model_validate(recorded.value)
+        messages += [reply.message, user(f"And then? ({len(messages)})")]
+    return [message.text for message in messages if message.role == "assistant"]
