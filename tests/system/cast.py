@@ -137,6 +137,22 @@ async def effect_once(name: str, ctx: Context) -> str:
     return paid
 
 
+@worker.skill("call.three")
+async def call_three(ctx: Context) -> list[str]:
+    """Asks for something three times that costs something."""
+
+    async def asked(what: str) -> str:
+        async def perform(_: object) -> str:
+            mark("called", what)
+            return what
+
+        recorded = await ctx.journal.call("tool", "t", {"what": what}, perform)
+        found: str = recorded.value
+        return found
+
+    return [await asked(what) for what in ("a", "b", "c")]
+
+
 @odd.skill("raise")
 def raises() -> str:
     mark("raise")

@@ -55,6 +55,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("history:replay", "Fold a history that was kept as a file again."),
         "agents": ("reading:agents", "Which agents are there, and what they offer."),
         "effects": ("effects:effects", "What a run did outside, and what is in doubt."),
+        "journal": ("journal:journal", "What a run's tasks asked models and tools, and a record of it."),
         "dead": ("dead:dead", "Messages that were set aside, and why."),
     },
     "Health": {
