@@ -10,6 +10,7 @@ import pytest
 
 from consort_agents import Agent, AgentError, tool
 from consort_agents.thinking.equipment import Equipment
+from consort_agents.tools.definition import Caller
 from consort_shared.errors import InvalidInput
 from consort_shared.profile import Profile
 
@@ -33,6 +34,15 @@ def test_tools_are_tools_functions_and_names_of_shared_ones() -> None:
     assert (means.agent, means.model, means.tools) == ("a", "scripted:x.yaml", agent.own_tools)
     with pytest.raises(AgentError, match="two tools named 'search'"):
         Agent("a", tools=[search, search])
+
+
+def test_a_tool_that_takes_the_caller_takes_its_key() -> None:
+    @tool(risk="write")
+    def book(seat: int, caller: Caller) -> str:
+        return f"{seat} {caller.call_id}"
+
+    assert book.takes_key
+    assert not search.takes_key
 
 
 def test_a_profile_is_given_or_lies_beside_the_module(

@@ -21,9 +21,9 @@ from consort_agents.journal.port import Call
 from consort_agents.models.port import ToolResult, ToolUse
 from consort_agents.thinking import spans
 from consort_agents.thinking.errors import LimitReached, NoSuchTool
-from consort_agents.thinking.labelling import labelled
 from consort_agents.thinking.limits import Allowance
 from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
+from consort_agents.tools.labels import labelled
 from consort_shared.telemetry.logs import without_words
 from consort_shared.telemetry.redacting import redacted
 from consort_shared.usage import Usage
