@@ -10,7 +10,7 @@ journaled, so a task that comes again gets the same answers and pays once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -170,7 +170,7 @@ class Model:
         self,
         goal: Prompt,
         *,
-        tools: Sequence[Tool | str] | None = None,
+        tools: Iterable[Tool | str] | None = None,
         schema: Any = None,
         system: str | None = None,
         limits: ThinkingLimits | None = None,

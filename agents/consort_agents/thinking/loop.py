@@ -8,7 +8,7 @@ use that of the limits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_never
 
@@ -54,7 +54,7 @@ class Loop:
         self,
         context: Context,
         means: Means,
-        tools: Sequence[Tool | str] | None,
+        tools: Iterable[Tool | str] | None,
         allowance: Allowance,
         whole: Allowance,
         on_limit: OnLimit,
