@@ -134,7 +134,7 @@ async def test_figures_tell_what_agents_cost(system: System) -> None:
     )
     await system.client.result(run, timeout=30)
     await until_told(
-        orchestrator, "/metrics", 200, 'consort_cost_USD_total{gen_ai_agent_name="persona"} 0.002'
+        orchestrator, "/metrics", 200, 'consort_cost_total{gen_ai_agent_name="persona"} 0.002'
     )
     _, text = await get(orchestrator, "/metrics")
     tokens = 'consort_tokens_total{gen_ai_agent_name="persona",gen_ai_token_type="input"} 200.0'

@@ -132,7 +132,7 @@ _attempts = _Count(
 _granted = _Count("consort.tasks.granted", "{task}", "Tasks that were given to agents.", AGENT, SKILL)
 _cost = _Count(
     "consort.cost",
-    "USD",
+    "{USD}",
     "What attempts that reported have cost, as far as prices are known.",
     AGENT,
     parts=NANO,
