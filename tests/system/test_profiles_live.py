@@ -133,9 +133,7 @@ async def test_figures_tell_what_agents_cost(system: System) -> None:
         {"steps": {"a": told("a", cost=1_500_000), "b": told("b", cost=500_000), "c": told("c")}}
     )
     await system.client.result(run, timeout=30)
-    await until_told(
-        orchestrator, "/metrics", 200, 'consort_cost_total{gen_ai_agent_name="persona"} 0.002'
-    )
+    await until_told(orchestrator, "/metrics", 200, 'consort_cost_total{gen_ai_agent_name="persona"} 0.002')
     _, text = await get(orchestrator, "/metrics")
     tokens = 'consort_tokens_total{gen_ai_agent_name="persona",gen_ai_token_type="input"} 200.0'
     calls = 'consort_model_calls_total{consort_outcome="answered",gen_ai_agent_name="persona"} 2.0'
