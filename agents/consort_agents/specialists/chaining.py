@@ -21,7 +21,7 @@ GOAL_NAMES = ("goal", "question", "topic", "query", "prompt")
 PERHAPS = ("text", "task", "subject")
 """And one that may be the goal, where no other skill gives such a text either."""
 TRIES = 2_000
-"""Ways to fill an input that are looked at."""
+"""Ways to fill an input that are looked at, in all."""
 NEARLY = 0.5
 """A skill is taken instead of the nearest one if it is at least so near to the goal."""
 MOST = 30
@@ -47,6 +47,7 @@ class _Making:
     used: dict[str, None] = field(default_factory=dict)
     """given inputs that are used"""
     tries: int = 0
+    """ways to fill an input that were looked at, for this skill and those before it"""
 
 
 def chained(
@@ -60,12 +61,13 @@ def chained(
     ranked = sorted((skill for skill in usable if found[skill] > 0), key=lambda skill: (-found[skill], skill))
     if not ranked:
         raise Missing(f"nothing that is on offer has to do with the goal; there are {_named(sorted(usable))}")
-    why = ""
+    why, tries = "", 0
     for skill in (skill for skill in ranked if found[skill] >= NEARLY * found[ranked[0]]):
-        making = _Making(usable, given)
+        making = _Making(usable, given, tries=tries)
         try:
             target = _add(making, skill, ())
         except Missing as exc:
+            tries = making.tries
             why = why or f"`{skill}` is nearest to the goal, but {exc}"
             continue
         return _plan(goal, making, skill, target)
