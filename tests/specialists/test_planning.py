@@ -11,7 +11,7 @@ import pytest
 from consort_agents import Context, SkillError
 from consort_agents.specialists import analyst, checker, planner, researcher, surveyor, writer
 from consort_agents.specialists.chaining import MOST
-from consort_agents.specialists.fitting import Part, fits
+from consort_agents.specialists.fitting import Part, fits, holds
 from consort_agents.specialists.planning import Missing, compute_plan
 from consort_shared.card import AgentCard, SkillCard
 from consort_shared.offers import offers_of, skills_of
@@ -242,3 +242,50 @@ def test_many_faults_are_told_in_part() -> None:
     with pytest.raises(PlanError) as caught:
         planned({"name": "x", "steps": steps}, skills={})
     assert in_words(caught.value).endswith("\nand 10 more")
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "fit"),
+    [
+        (["a"], {"type": "array", "items": TEXT}, True),
+        (["a"], {"type": "array", "items": thing("a")}, False),
+        ([{"a": "x"}, None], {"type": "array", "items": {"anyOf": [thing("a"), {"type": "null"}]}}, True),
+        ({"a": 1}, thing("a"), False),
+        (True, {"type": "integer"}, False),
+        ("b", {"type": "string", "enum": ["a"]}, False),
+        (None, TEXT, False),
+        (None, {}, True),
+    ],
+)
+def test_what_holds(value: Any, wanted: Any, fit: bool) -> None:
+    assert holds(value, Part.of(wanted)) is fit
+
+
+def test_what_was_handed_in_and_does_not_fit_is_not_used() -> None:
+    cards = [offer("page.sum", {"page": thing("body")}, TEXT, "sums up a page")]
+    with pytest.raises(Missing, match="what was handed in as `page` does not fit its schema"):
+        made("sum up the page", cards, {"page": "tea"})
+    cards.append(
+        offer("page.fetch", {"topic": TEXT}, {"type": "object", "properties": {"page": thing("body")}})
+    )
+    assert list(made("sum up the page", cards, {"page": "tea"})["steps"]) == ["fetch", "sum"]
+
+
+@pytest.mark.parametrize(
+    "value", [{"name": "x" * 300_000}, {"steps": [{}]}, {"a": float("nan")}, {"name": []}]
+)
+def test_odd_values_are_no_plans(value: Any) -> None:
+    from consort_shared.errors import PlanError
+
+    with pytest.raises(PlanError):
+        planned(value, skills={}, max_steps=50)
+
+
+def test_a_bottomless_value_is_no_plan() -> None:
+    from consort_shared.errors import PlanError
+
+    value: Any = {}
+    for _ in range(50_000):
+        value = {"steps": value}
+    with pytest.raises(PlanError, match="nested too deep"):
+        planned(value, skills={}, max_steps=50)

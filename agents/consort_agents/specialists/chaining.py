@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from consort_agents.specialists.fitting import Part, fits, parts_of, telling
+from consort_agents.specialists.fitting import Part, fits, holds, parts_of, telling
 from consort_agents.specialists.relevance import scores
 from consort_shared.values import Json
 
@@ -40,7 +40,7 @@ class _Making:
     """A plan in the making."""
 
     offers: Mapping[str, Offer]
-    given: Collection[str]
+    given: Mapping[str, Json]
     steps: dict[str, dict[str, Json]] = field(default_factory=dict)
     step_of: dict[str, str] = field(default_factory=dict)
     """by skill: its step"""
@@ -51,7 +51,7 @@ class _Making:
 
 
 def chained(
-    goal: str, offers: Sequence[Offer], given: Collection[str], avoid: Collection[str]
+    goal: str, offers: Sequence[Offer], given: Mapping[str, Json], avoid: Collection[str]
 ) -> dict[str, Json]:
     """A plan for a goal as plain values. Raises Missing."""
     usable = {str(offer["skill"]): offer for offer in offers if offer["skill"] not in avoid}
@@ -120,7 +120,7 @@ def _filled(
     making: _Making, skill: str, name: str, part: Part, required: bool, below: tuple[str, ...]
 ) -> tuple[str | None, str]:
     """What goes into one input, and the step that is needed for it. Raises Missing for one that must be there."""
-    if name in making.given:
+    if name in making.given and holds(making.given[name], part):
         making.used[name] = None
         return f"${{{{ inputs.{name} }}}}", ""
     is_text = part.resolved().type in ("string", "")
@@ -145,7 +145,12 @@ def _filled(
         return "${{ inputs.goal }}", ""
     if not required:
         return None, ""
-    told = why or "no other skill gives it and it was not handed in: it can be given as an input of that name"
+    unfit = f"what was handed in as `{name}` does not fit its schema" if name in making.given else ""
+    told = (
+        unfit
+        or why
+        or "no other skill gives it and it was not handed in: it can be given as an input of that name"
+    )
     raise Missing(f"`{skill}` needs the input `{name}`: {told}")
 
 

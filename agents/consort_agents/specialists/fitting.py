@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from consort_shared.plan.wording import has_type
+from consort_shared.values import Json
+
 DEPTH = 5
 """Levels to which two schemas are compared."""
 Schema = Mapping[str, Any]
@@ -98,6 +101,26 @@ def fits(given: Part, wanted: Part, depth: int = DEPTH) -> bool:
         return all(
             name in have and fits(have[name], parts.get(name, Part({}, {})), depth - 1)
             for name in wanted.required()
+        )
+    return True
+
+
+def holds(value: Json, wanted: Part, depth: int = DEPTH) -> bool:
+    """Whether a value may go where something is wanted, by the same rules; null goes where null may."""
+    choices = wanted.schema.get("anyOf")
+    if value is None and isinstance(choices, list) and {"type": "null"} in choices:
+        return True
+    wanted = wanted.resolved()
+    if not wanted.type or depth == 0:
+        return True
+    if not has_type(value, wanted.type) or value not in wanted.schema.get("enum", (value,)):
+        return False
+    if isinstance(value, list):
+        return all(holds(item, wanted.items(), depth - 1) for item in value)
+    if isinstance(value, dict):
+        parts = wanted.properties()
+        return all(name in value for name in wanted.required()) and all(
+            holds(value[name], part, depth - 1) for name, part in parts.items() if name in value
         )
     return True
 

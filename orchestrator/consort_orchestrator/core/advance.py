@@ -20,7 +20,7 @@ from consort_orchestrator.core.assign import Candidate, choose
 from consort_orchestrator.core.ending import end_run, wind_up
 from consort_orchestrator.core.handoff import hand_off
 from consort_orchestrator.core.moves import node_at
-from consort_orchestrator.core.planning import opened_with_plan
+from consort_orchestrator.core.planning import opened_with_plan, without_output
 from consort_orchestrator.core.resolve import Bound, View
 from consort_orchestrator.core.said import Said
 from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
@@ -30,7 +30,6 @@ from consort_shared.errors import PlanError
 from consort_shared.messages import Answer, EffectAnswer, Hold, Stop
 from consort_shared.offers import offers_of
 from consort_shared.plan.expressions import ExpressionError
-from consort_shared.plan.model import Plan
 from consort_shared.plan.planned import in_words
 from consort_shared.plan.wording import kind_of
 from consort_shared.values import Json, NoSuchPath
@@ -153,7 +152,7 @@ class Advance:
             return
         reason = needs.unabsorbed(self.run, block)
         if reason is None and block.planned is not None:
-            reason = self._without_output(block, block.planned.plan)
+            reason = without_output(View(self.run, block, self.world.blobs, within=True), block.planned.plan)
         if block.path == "":
             self._finish(block, reason)
         else:
@@ -171,14 +170,6 @@ class Advance:
             end_run(self, "failed", f"output: {exc}")
             return
         self.emit(Finished(state="completed", output=output))
-
-    def _without_output(self, block: Node, plan: Plan) -> str | None:
-        """Why a plan that is done gives nothing; None when it does."""
-        try:
-            View(self.run, block, self.world.blobs, within=True).given(plan)
-        except (ExpressionError, NoSuchPath) as exc:
-            return f"output: {exc}"
-        return None
 
     # --- starting
 

@@ -1,15 +1,17 @@
 """A value with holes in it, which earlier results fill when the task starts.
 
-Knows neither runs nor expressions: `resolve` makes such values, the worker fills them.
+Knows no runs: `resolve` makes such values, the worker fills them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 from consort_shared.entries import Hole
+from consort_shared.plan.expressions import Reference, Template, parse
 from consort_shared.values import ArtefactRef, Json
 
 Path = tuple[str | int, ...]
@@ -69,3 +71,10 @@ def each(pairs: Iterable[tuple[K, V]], make: Callable[[K, V], R]) -> list[tuple[
     if missing:
         raise NeedArtefacts(missing)
     return made
+
+
+@lru_cache(maxsize=4096)
+def read(text: str) -> tuple[Template, Reference | None, tuple[Reference, ...]]:
+    """A text of a plan, the reference that it is if it is just that, and all that it refers to."""
+    template = parse(text)
+    return template, template.reference, template.references()

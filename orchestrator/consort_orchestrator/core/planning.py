@@ -15,9 +15,9 @@ from consort_shared.errors import PlanError
 from consort_shared.messages import Output
 from consort_shared.offers import skills_of
 from consort_shared.plan.expressions import ExpressionError, parse
-from consort_shared.plan.model import DEFAULT_MAX_STEPS
+from consort_shared.plan.model import DEFAULT_MAX_STEPS, Plan
 from consort_shared.plan.planned import MAX_PLANNING, in_words, inputs_for, planned
-from consort_shared.values import Json
+from consort_shared.values import Json, NoSuchPath
 
 BAD_PLAN = "bad-plan"
 """The kind of failure of an attempt whose result should have been a plan that can be carried out, and is none."""
@@ -66,6 +66,15 @@ def opened_with_plan(run: Run, node: Node, view: View) -> Opened:
     plan = planned(view.value(step.plan), plans_again=depth < MAX_PLANNING)
     inputs = inputs_for(plan, {name: view.value(value) for name, value in step.with_.items()})
     return Opened(path=node.path, plan=plan, inputs=inputs)
+
+
+def without_output(within: View, plan: Plan) -> str | None:
+    """Why a plan that is done gives nothing, None when it does; `within` is the view of what carries it out."""
+    try:
+        within.given(plan)
+    except (ExpressionError, NoSuchPath) as exc:
+        return f"output: {exc}"
+    return None
 
 
 def _given(run: Run, node: Node) -> set[str] | None:

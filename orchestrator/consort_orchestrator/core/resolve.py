@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-from consort_orchestrator.core.bound import Bound, NeedArtefacts, Path, each, filled
+from consort_orchestrator.core.bound import Bound, NeedArtefacts, Path, each, filled, read
 from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
 from consort_shared.entries import Hole
 from consort_shared.messages import Output
@@ -46,7 +45,7 @@ class View:
         if isinstance(value, str):
             if OPEN not in value:
                 return Bound(value)
-            template, reference, all_references = _read(value)
+            template, reference, all_references = read(value)
             if reference is not None:
                 bound = self._refer(reference, at)
             else:
@@ -195,7 +194,7 @@ class View:
                 pick(list(value) if isinstance(value, tuple) else value, path[:1]), path[1:], at
             )
         if isinstance(value, str) and OPEN in value:
-            template, reference, _ = _read(value)
+            template, reference, _ = read(value)
             if reference is not None:
                 return self._refer(replace(reference, path=(*reference.path, *path)), at)
             return Bound(pick(template.evaluate(self._names(template)), path))
@@ -350,10 +349,3 @@ class View:
                 break
             at = self.run.nodes[at.parent]
         raise NoSuchPath(f"there is no step `{name}` in sight of `{self.node.path}`")
-
-
-@lru_cache(maxsize=4096)
-def _read(text: str) -> tuple[Template, Reference | None, tuple[Reference, ...]]:
-    """A text of a plan, the reference that it is if it is just that, and all that it refers to."""
-    template = parse(text)
-    return template, template.reference, template.references()

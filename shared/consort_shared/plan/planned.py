@@ -16,12 +16,15 @@ from consort_shared.plan.model import Plan, Step
 from consort_shared.plan.scopes import Path, size_and_depth
 from consort_shared.plan.source import of_value
 from consort_shared.plan.wording import dotted, kind_of, listed
-from consort_shared.values import Json
+from consort_shared.values import Json, canonical
 
 MAX_PLANNING = 4
 """Plans inside one another; the one that was handed in is not counted."""
 TOLD = 20
 """Faults of one plan that are told; whoever mends these will be told of the rest."""
+MOST_BYTES = 256 * 1024
+"""Of a plan that is returned: judging it takes time that other runs wait for."""
+_ENDLESS = 1 << 62
 
 
 def planned(
@@ -37,6 +40,9 @@ def planned(
     `given` are the names of the inputs that it will have, None where that is not known. `plans_again`: whether
     steps of it may be plans in their turn.
     """
+    if max_steps is not None and (size := _size(value)) > MOST_BYTES:
+        what = f"is {size // 1024} KiB large" if size < _ENDLESS else "is nested too deep"
+        raise PlanError([Fault("", f"{what}; a plan has at most {MOST_BYTES // 1024} KiB")])
     if not isinstance(value, Mapping):
         raise PlanError(
             [Fault("", f"the result is {kind_of(value)}, not a plan: a mapping with `name` and `steps`")]
@@ -54,6 +60,14 @@ def planned(
     if faults:
         raise PlanError(faults)
     return plan
+
+
+def _size(value: Json) -> int:
+    """Bytes, as canonical JSON."""
+    try:
+        return len(canonical(value))
+    except (TypeError, ValueError, RecursionError):
+        return _ENDLESS
 
 
 def in_words(error: PlanError, name: str = "") -> str:
