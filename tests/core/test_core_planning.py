@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from driving import Driver, make_plan, stored
+from driving import Driver, inline, make_plan, stored
 
-from consort_orchestrator.core import Phase
+from consort_orchestrator.core import NeedArtefacts, Phase
 from consort_shared.card import AgentCard, SkillCard
 from consort_shared.entries import Closed, Failure, Granted, Opened
+from consort_shared.messages import Done, Pause, Resume, Retry
+from consort_shared.plan.check import check
+from consort_shared.plan.goals import plan_for_goal
 from consort_shared.plan.model import Plan
 from consort_shared.values import Json
 
@@ -156,33 +159,17 @@ def test_the_same_report_again_changes_nothing() -> None:
     going = driver()
     task = going.node("plan").task
     going.done("plan", "no plan")
-    assert going.report("plan", going_done("no plan"), task) == ()
-
-
-def going_done(value: Json) -> Any:
-    from driving import inline
-
-    from consort_shared.messages import Done
-
-    return Done(output=inline(value))
+    assert going.report("plan", Done(output=inline("no plan")), task) == ()
 
 
 def test_a_stored_plan_is_fetched_and_judged() -> None:
-    from consort_orchestrator.core import NeedArtefacts
-
-    going = driver()
     output = stored(MADE)
     with pytest.raises(NeedArtefacts):
-        Driver.done(_copy(going), "plan", output)
+        driver().done("plan", output)
+    going = driver()
     going.blobs[output.digest] = MADE
     going.done("plan", output)
     assert going.phase("work") is Phase.OPEN
-
-
-def _copy(going: Driver) -> Driver:
-    other = driver()
-    assert other.run == going.run
-    return other
 
 
 def test_the_steps_of_a_plan_see_nothing_around_it() -> None:
@@ -235,8 +222,6 @@ def test_an_output_that_has_no_value_fails_the_block() -> None:
 
 
 def test_a_failed_step_inside_fails_the_run_and_may_be_tried_again() -> None:
-    from consort_shared.messages import Retry
-
     going = driver()
     going.done("plan", MADE)
     going.fail("work.one", retry=False)
@@ -404,8 +389,6 @@ def test_what_waits_for_a_skill_of_the_plan_goes_on_when_it_is_there() -> None:
     ],
 )
 def test_what_can_be_seen_at_the_door_is_refused_there(steps: dict[str, Any], why: str) -> None:
-    from consort_shared.plan.check import check
-
     plan = Plan.model_validate(
         {"name": "x", "inputs": {"n": {"type": "string", "default": ""}}, "steps": steps}
     )
@@ -425,3 +408,34 @@ def test_what_can_be_seen_at_the_door_is_refused_there(steps: dict[str, Any], wh
 def test_keys_that_do_not_go_together(step: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         make_plan({"a": step})
+
+
+def test_a_planner_may_be_asked_again_after_the_run_failed() -> None:
+    """It is told why the plan before was refused, and has all its attempts anew."""
+    going = driver()
+    for _ in range(3):
+        going.done("plan", "no plan")
+    assert going.outcome[0] == "failed"
+    going.tell(Retry())
+    assert "the result is text" in going.granted("plan").trouble
+    going.done("plan", MADE)
+    assert going.phase("work") is Phase.OPEN
+
+
+def test_a_pause_holds_back_the_steps_of_a_plan() -> None:
+    going = driver()
+    going.tell(Pause())
+    going.done("plan", MADE)
+    assert going.phase("work") is Phase.PENDING
+    going.tell(Resume())
+    assert going.at_work == ["work.one"]
+
+
+def test_a_goal_is_text_whatever_it_says() -> None:
+    plan = plan_for_goal("print ${{ inputs.n }}", {"n": 1})
+    assert check(plan) == []
+    going = Driver()
+    going.cards = [card("ann", "plan")]
+    going.submit(plan, n=1)
+    assert going.granted("plan").inputs["goal"] == "print ${{ inputs.n }}"
+    assert going.granted("plan").inputs["inputs"] == {"n": 1}

@@ -14,6 +14,7 @@ from consort_agents.specialists.chaining import MOST
 from consort_agents.specialists.fitting import Part, fits, holds
 from consort_agents.specialists.planning import Missing, compute_plan
 from consort_shared.card import AgentCard, SkillCard
+from consort_shared.errors import PlanError
 from consort_shared.offers import offers_of, skills_of
 from consort_shared.plan.planned import in_words, planned
 from consort_shared.values import Json
@@ -236,8 +237,6 @@ def test_the_skill_says_what_is_missing() -> None:
 
 
 def test_many_faults_are_told_in_part() -> None:
-    from consort_shared.errors import PlanError
-
     steps = {f"s{n}": {"skill": "far.away"} for n in range(30)}
     with pytest.raises(PlanError) as caught:
         planned({"name": "x", "steps": steps}, skills={})
@@ -275,15 +274,11 @@ def test_what_was_handed_in_and_does_not_fit_is_not_used() -> None:
     "value", [{"name": "x" * 300_000}, {"steps": [{}]}, {"a": float("nan")}, {"name": []}]
 )
 def test_odd_values_are_no_plans(value: Any) -> None:
-    from consort_shared.errors import PlanError
-
     with pytest.raises(PlanError):
         planned(value, skills={}, max_steps=50)
 
 
 def test_a_bottomless_value_is_no_plan() -> None:
-    from consort_shared.errors import PlanError
-
     value: Any = {}
     for _ in range(50_000):
         value = {"steps": value}
