@@ -205,3 +205,11 @@ async def persona_tell(name: str, ctx: Context, gate: bool = False, cost: int = 
     if cost:
         ctx.spent(Usage(calls=1, input_tokens=100, output_tokens=10, cost=cost))
     return [ctx.profile.role, ctx.profile_version]
+
+
+@persona.skill("persona.see")
+def persona_see(offers: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the agent that offers this is described among what is on offer."""
+    [mine] = [offer for offer in offers if offer["skill"] == "persona.see"]
+    [agent] = mine["agents"]
+    return dict(agent)
