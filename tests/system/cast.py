@@ -58,11 +58,13 @@ def join(parts: list[Text], pause: float = 0.0) -> Text:
 
 
 @worker.skill("text.extend")
-async def extend(text: str, by: str, ctx: Context, pause: float = 0.0) -> Text:
+async def extend(text: str, by: str, ctx: Context, pause: float = 0.0, cost: int = 0) -> Text:
     mark("extend", by)
     mark("handoff", ",".join(f"{prior.path}:{prior.digest}" for prior in ctx.handoff.priors))
     await asyncio.sleep(pause)
     ctx.write("last", by)
+    if cost:
+        ctx.spent(Usage(calls=1, input_tokens=9, output_tokens=3, cost=cost))
     return Text(text=f"{text}.{by}")
 
 
@@ -219,3 +221,11 @@ async def persona_tell(name: str, ctx: Context, gate: bool = False, cost: int = 
     if cost:
         ctx.spent(Usage(calls=1, input_tokens=100, output_tokens=10, cost=cost))
     return [ctx.profile.role, ctx.profile_version]
+
+
+@persona.skill("persona.see")
+def persona_see(offers: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the agent that offers this is described among what is on offer."""
+    [mine] = [offer for offer in offers if offer["skill"] == "persona.see"]
+    [agent] = mine["agents"]
+    return dict(agent)

@@ -133,11 +133,33 @@ async def test_figures_tell_what_agents_cost(system: System) -> None:
         {"steps": {"a": told("a", cost=1_500_000), "b": told("b", cost=500_000), "c": told("c")}}
     )
     await system.client.result(run, timeout=30)
-    await until_told(
-        orchestrator, "/metrics", 200, 'consort_cost_USD_total{gen_ai_agent_name="persona"} 0.002'
-    )
+    await until_told(orchestrator, "/metrics", 200, 'consort_cost_total{gen_ai_agent_name="persona"} 0.002')
     _, text = await get(orchestrator, "/metrics")
     tokens = 'consort_tokens_total{gen_ai_agent_name="persona",gen_ai_token_type="input"} 200.0'
     calls = 'consort_model_calls_total{consort_outcome="answered",gen_ai_agent_name="persona"} 2.0'
     assert tokens in text
     assert calls in text
+
+
+async def test_planners_see_who_agents_are_now(system: System) -> None:
+    """S80: role and goal are among what is on offer, those of the profile that counts at that moment."""
+    system.orchestrator()
+    system.agent("persona")
+    plan = {
+        "steps": {
+            "see": {"skill": "persona.see", "with": {"offers": "${{ offers }}"}},
+            "set": told("gate", "see", gate=True),
+            "again": {"skill": "persona.see", "needs": ["set"], "with": {"offers": "${{ offers }}"}},
+        },
+        "output": ["${{ steps.see.output }}", "${{ steps.again.output }}"],
+    }
+    run = await system.run(plan)
+    await until(lambda: system.marked("at-gate"))
+    async with operating(system) as operator:
+        await operator.set_profile("persona", Profile(role="another", goal="Be seen."))
+    system.let_go("gate")
+    own = {"name": "persona", "description": "", "role": "its own"}
+    assert await system.client.result(run, timeout=30) == [
+        own,
+        {**own, "role": "another", "goal": "Be seen."},
+    ]

@@ -35,7 +35,17 @@ ENTRIES, COPIES, INBOX, TASKS = "log.{run}.entry", "log.{run}.copy", "in.{sender
 """Kinds of subjects that messages are sent under or taken from."""
 OTHER = "_OTHER"
 KNOWN_KINDS = frozenset(
-    {"bad-input", "bad-output", "context-conflict", "died", "declined", "exception", "no-answer", "no-skill"}
+    {
+        "bad-input",
+        "bad-output",
+        "bad-plan",
+        "context-conflict",
+        "died",
+        "declined",
+        "exception",
+        "no-answer",
+        "no-skill",
+    }
     | {"not-done", "poison", "skill-error", "timeout", "unreadable-task"}
 )
 """Kinds of failure that are ours. An author's own may be anything, so they count as one."""
@@ -132,7 +142,7 @@ _attempts = _Count(
 _granted = _Count("consort.tasks.granted", "{task}", "Tasks that were given to agents.", AGENT, SKILL)
 _cost = _Count(
     "consort.cost",
-    "USD",
+    "{USD}",
     "What attempts that reported have cost, as far as prices are known.",
     AGENT,
     parts=NANO,
