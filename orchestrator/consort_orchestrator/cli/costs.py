@@ -44,7 +44,7 @@ def in_full(usage: Usage) -> str:
     if usage.unpriced:
         parts.append(f"{usage.unpriced if usage.unpriced < usage.calls else 'all'} of them unpriced")
     if usage.replayed:
-        parts.append(f"{_count(usage.replayed, 'call')} replayed at no cost")
+        parts.append(f"{usage.replayed if usage.replayed < usage.calls else 'all'} of them from a journal")
     if usage.tool_calls:
         parts.append(_count(usage.tool_calls, "tool call"))
     if usage.tool_calls_saved:
