@@ -25,7 +25,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from consort_bus.subjects import AGENTS, ARTEFACTS, CONTEXT, CONTROL, DEAD, LOG, WAITING
+from consort_bus.subjects import (
+    AGENTS,
+    ARTEFACTS,
+    CONTEXT,
+    CONTROL,
+    DEAD,
+    JOURNAL,
+    LOG,
+    PROFILES,
+    RATES,
+    TOOLBOX,
+    TOOLS,
+    WAITING,
+)
 
 NAME = "{{name()}}"
 PROVISIONER = "provisioner"
@@ -50,7 +63,11 @@ def _whole(*streams: str) -> tuple[str, ...]:
     return (*_direct(*streams), *(f"$JS.API.STREAM.MSG.GET.{stream}" for stream in streams))
 
 
-_READER_PUBLISH = (*_whole(LOG, CONTEXT, ARTEFACTS), *_direct(AGENTS, CONTROL), "$JS.API.STREAM.INFO.LOG")
+_READER_PUBLISH = (
+    *_whole(LOG, CONTEXT, ARTEFACTS),
+    *_direct(AGENTS, CONTROL, PROFILES, RATES, TOOLBOX),
+    "$JS.API.STREAM.INFO.LOG",
+)
 _READER_SUBSCRIBE = ("log.*.entry.*.*", "live.>")
 
 TABLE: dict[str, Rights] = {
@@ -83,9 +100,15 @@ TABLE: dict[str, Rights] = {
             "$JS.API.STREAM.PURGE.KV_WAITING",
             "$JS.API.INFO",
             *_whole(LOG, ARTEFACTS),
-            *_direct(CONTEXT, AGENTS, WAITING, CONTROL, DEAD),
+            *_direct(CONTEXT, AGENTS, WAITING, CONTROL, DEAD, PROFILES),
         ),
-        subscribe=(f"_INBOX.orchestrator.{NAME}.>", "$KV.AGENTS.>", "$KV.CONTROL.>", "api.>"),
+        subscribe=(
+            f"_INBOX.orchestrator.{NAME}.>",
+            "$KV.AGENTS.>",
+            "$KV.CONTROL.>",
+            "$KV.PROFILES.*",
+            "api.>",
+        ),
         replies=True,
     ),
     "agent": Rights(
@@ -99,10 +122,38 @@ TABLE: dict[str, Rights] = {
             f"$JS.API.CONSUMER.MSG.NEXT.LOG.agent_{NAME}",
             f"$JS.ACK.LOG.agent_{NAME}.>",
             "$JS.API.DIRECT.GET.KV_CONTEXT.$KV.CONTEXT.>",
+            # Only the newest message of a subject, so that no agent reads what another asked its models.
+            f"journal.{NAME}.*.*.*",
+            f"$JS.API.DIRECT.GET.JOURNAL.journal.{NAME}.>",
+            f"tool.call.*.{NAME}.*.*",
+            f"$JS.API.DIRECT.GET.TOOLS.tool.answer.*.{NAME}.*.*",
+            "$KV.RATES.*",
             *_whole(ARTEFACTS),
+            *_direct(PROFILES, TOOLBOX, RATES),
         ),
-        subscribe=(f"_INBOX.agent.{NAME}.>", f"ctl.{NAME}"),
+        subscribe=(
+            f"_INBOX.agent.{NAME}.>",
+            f"ctl.{NAME}",
+            f"tool.answer.*.{NAME}.*.*",
+            "$KV.RATES.*",
+        ),
         replies=True,  # orders are acknowledged
+    ),
+    "toolhost": Rights(
+        publish=(
+            f"tool.done.{NAME}.*.*",
+            f"tool.answer.{NAME}.*.*.*",
+            f"$KV.TOOLBOX.alive.{NAME}.*",
+            "$KV.RATES.*",
+            f"artefact.toolhost.{NAME}.*.*",
+            f"$JS.API.CONSUMER.MSG.NEXT.TOOLS.tools_{NAME}",
+            f"$JS.ACK.TOOLS.tools_{NAME}.>",
+            f"$JS.API.DIRECT.GET.TOOLS.tool.done.{NAME}.*.*",
+            f"$JS.API.DIRECT.GET.TOOLS.tool.answer.{NAME}.*.*.*",
+            *_whole(ARTEFACTS),
+            *_direct(TOOLBOX, RATES),
+        ),
+        subscribe=(f"_INBOX.toolhost.{NAME}.>", "$KV.RATES.*"),
     ),
     "client": Rights(
         publish=(
@@ -124,8 +175,10 @@ TABLE: dict[str, Rights] = {
             f"api.control.{NAME}",
             "$KV.CONTROL.pause.*.*",
             "dead.settled.*",
+            "$KV.PROFILES.*",
+            "$KV.RATES.*",
             *_READER_PUBLISH,
-            *_whole(DEAD),
+            *_whole(DEAD, JOURNAL, TOOLS, PROFILES),
             *_direct(WAITING),
             "$JS.API.STREAM.INFO.*",
             "$JS.API.CONSUMER.INFO.*.*",
@@ -135,7 +188,10 @@ TABLE: dict[str, Rights] = {
         subscribe=(f"_INBOX.operator.{NAME}.>", *_READER_SUBSCRIBE),
     ),
     "auditor": Rights(
-        publish=(*_whole(LOG, DEAD), "$JS.API.STREAM.INFO.LOG", "$JS.API.STREAM.INFO.DEAD"),
+        publish=(
+            *_whole(LOG, DEAD, JOURNAL, TOOLS, PROFILES),
+            *(f"$JS.API.STREAM.INFO.{stream}" for stream in (LOG, DEAD)),
+        ),
         subscribe=(f"_INBOX.auditor.{NAME}.>",),
     ),
     PROVISIONER: Rights(publish=(">",), subscribe=(">",)),

@@ -74,6 +74,7 @@ class Authority:
                 raise KeysUnusable(str(path), f"cannot be written: {exc}") from exc
             finally:
                 draft.unlink(missing_ok=True)
+        _with_new_roles(path)
         return cls.load(folder)
 
     @classmethod
@@ -177,6 +178,18 @@ class Authority:
             "mac_master": base64.b64encode(self.mac_master).decode(),
         }
         return json.dumps(data, indent=1) + "\n"
+
+
+def _with_new_roles(path: Path) -> None:
+    """Make keys for roles that are newer than the file. The server learns of them from `server_config`."""
+    try:
+        data = json.loads(path.read_text(encoding="ascii"))
+        missing = [role for role in ROLES if role not in data["roles"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # what is wrong is told by whoever loads it
+    if missing:
+        data["roles"] |= {role: KeyPair.new("account").seed for role in missing}
+        write_secret(path, json.dumps(data, indent=1) + "\n")
 
 
 def _fresh() -> Authority:

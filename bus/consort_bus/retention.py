@@ -1,6 +1,6 @@
 """How long the streams keep what is on them: as whoever sets up the bus has said, and not set back later.
 
-The log is the measure. What its entries refer to, context and artefacts, is never kept
+The log is the measure. What belongs to it, context, artefacts and the journals of tasks, is never kept
 shorter than the log; dead letters have a time of their own. Decides on configurations
 and knows nothing of how they are asked for.
 """
@@ -22,7 +22,9 @@ DEAD_KEPT = timedelta(days=30)
 """Where nobody has said otherwise."""
 LEAST, MOST = timedelta(days=1), timedelta(days=36500)
 """What somebody may say."""
-AGEING = (subjects.LOG, subjects.CONTEXT, subjects.ARTEFACTS, subjects.DEAD)
+WITH_THE_LOG = (subjects.CONTEXT, subjects.JOURNAL, subjects.TOOLS)
+"""Kept as long as the log, which they are about."""
+AGEING = (subjects.LOG, *WITH_THE_LOG, subjects.ARTEFACTS, subjects.DEAD)
 """The streams that keep what is on them by its age."""
 
 
@@ -58,16 +60,18 @@ def ages(
     Raises NotToBeKept for artefacts that would be kept shorter than the log.
     """
     log = _age(subjects.LOG, found, usual, keep.log)
-    context = log if keep.log is not None else _age(subjects.CONTEXT, found, usual, None)
     artefacts = _age(subjects.ARTEFACTS, found, usual, keep.artefacts)
     if keep.artefacts is not None and artefacts < log:
         raise NotToBeKept(
             f"artefacts cannot be kept for {days(keep.artefacts)}: the log that refers to them is kept for "
             f"{days(timedelta(seconds=log / 1e9))}; say --keep as well to change that"
         )
+    follows = {
+        name: log if keep.log is not None else _age(name, found, {name: log}, None) for name in WITH_THE_LOG
+    }
     return {
         subjects.LOG: log,
-        subjects.CONTEXT: max(context, log),
+        **{name: max(age, log) for name, age in follows.items()},
         subjects.ARTEFACTS: max(artefacts, log),
         subjects.DEAD: _age(subjects.DEAD, found, usual, keep.dead),
     }

@@ -17,6 +17,11 @@ not exactly of its kind.
     CONTROL    $KV.CONTROL.orchestrator.<name>.<instance>   $KV.CONTROL.pause.<agent|all>.<name or ->
                $KV.CONTROL.submit.<client>.<digest of the client's key>
     ARTEFACTS  artefact.<role>.<name>.<digest>.<chunk>
+    JOURNAL    journal.<agent>.<run>.<task>.<n>
+    TOOLS      tool.call.<host>.<agent>.<run>.<id>   tool.done.<host>.<run>.<id>   tool.answer.<host>.<agent>.<run>.<id>
+    TOOLBOX    $KV.TOOLBOX.approved.<host>.-   $KV.TOOLBOX.alive.<host>.<instance>
+    PROFILES   $KV.PROFILES.<agent>
+    RATES      $KV.RATES.<key>
     unstored   live.<run>.<agent>.<task>   ctl.<agent>   api.<verb>.<who>   _INBOX.<role>.<name>.…
 """
 
@@ -31,8 +36,25 @@ from typing import Literal, get_args
 from consort_shared.ids import NAME_PATTERN, SKILL_PATTERN, is_run_id, is_token
 
 LOG, INBOX, TIMERS, DEAD, ARTEFACTS = "LOG", "INBOX", "TIMERS", "DEAD", "ARTEFACTS"
+JOURNAL, TOOLS = "JOURNAL", "TOOLS"
 CONTEXT, AGENTS, WAITING, CONTROL = "KV_CONTEXT", "KV_AGENTS", "KV_WAITING", "KV_CONTROL"
-STREAMS = (LOG, INBOX, TIMERS, DEAD, CONTEXT, AGENTS, WAITING, CONTROL, ARTEFACTS)
+TOOLBOX, PROFILES, RATES = "KV_TOOLBOX", "KV_PROFILES", "KV_RATES"
+STREAMS = (
+    LOG,
+    INBOX,
+    TIMERS,
+    DEAD,
+    CONTEXT,
+    AGENTS,
+    WAITING,
+    CONTROL,
+    ARTEFACTS,
+    JOURNAL,
+    TOOLS,
+    TOOLBOX,
+    PROFILES,
+    RATES,
+)
 
 SHARDS = 32
 """Parts of the inbox; a run belongs to exactly one, chosen by the server."""
@@ -47,6 +69,10 @@ CONTROL_FILTER = "$KV.CONTROL.*.*.*"
 ORCHESTRATORS_FILTER, PAUSES_FILTER = "$KV.CONTROL.orchestrator.*.*", "$KV.CONTROL.pause.*.*"
 CONTEXT_FILTER, AGENTS_FILTER, WAITING_FILTER = "$KV.CONTEXT.*.*", "$KV.AGENTS.*.*", "$KV.WAITING.*.*"
 ARTEFACTS_FILTER = "artefact.*.*.*.*"
+JOURNAL_FILTER = "journal.*.*.*.*"
+TOOL_CALLS_FILTER, TOOL_DONE_FILTER = "tool.call.*.*.*.*", "tool.done.*.*.*"
+TOOL_ANSWERS_FILTER = "tool.answer.*.*.*.*"
+TOOLBOX_FILTER, PROFILES_FILTER, RATES_FILTER = "$KV.TOOLBOX.*.*.*", "$KV.PROFILES.*", "$KV.RATES.*"
 LIVE_FILTER, API_FILTER = "live.*.*.*", "api.*.*"
 WHATEVER_IS_SAID = ">"
 
@@ -466,6 +492,161 @@ class ChunkSubject:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSubject:
+    """The nth record, from 1, of what a task asked models, tools and others. Each is stored once."""
+
+    agent: str
+    run: str
+    task: str
+    n: int
+
+    def __post_init__(self) -> None:
+        _token(self.agent)
+        _run(self.run)
+        _token(self.task)
+        _shaped(str(self.n), _number, "number")
+
+    def __str__(self) -> str:
+        return f"journal.{self.agent}.{self.run}.{self.task}.{self.n}"
+
+    @classmethod
+    def parse(cls, subject: str) -> JournalSubject | None:
+        tokens = _split(subject, "journal", 4)
+        try:
+            return cls(tokens[0], tokens[1], tokens[2], _number_of(tokens[3])) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSubject:
+    """A call of a tool on a host, or its answer to the agent that called; `id` tells one call from another."""
+
+    what: Literal["call", "answer"]
+    host: str
+    agent: str
+    run: str
+    id: str
+
+    def __post_init__(self) -> None:
+        _token(self.host)
+        _token(self.agent)
+        _run(self.run)
+        _token(self.id)
+
+    def __str__(self) -> str:
+        return f"tool.{self.what}.{self.host}.{self.agent}.{self.run}.{self.id}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ToolSubject | None:
+        tokens = _split(subject, "tool", 5)
+        if tokens is None or tokens[0] not in ("call", "answer"):
+            return None
+        try:
+            what: Literal["call", "answer"] = "call" if tokens[0] == "call" else "answer"
+            return cls(what, tokens[1], tokens[2], tokens[3], tokens[4])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDoneSubject:
+    """A host's own record of one piece of work within a run, whoever asks for it."""
+
+    host: str
+    run: str
+    id: str
+
+    def __post_init__(self) -> None:
+        _token(self.host)
+        _run(self.run)
+        _token(self.id)
+
+    def __str__(self) -> str:
+        return f"tool.done.{self.host}.{self.run}.{self.id}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ToolDoneSubject | None:
+        tokens = _split(subject, "tool.done", 3)
+        try:
+            return cls(tokens[0], tokens[1], tokens[2]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolboxSubject:
+    """Which tools a host may serve, or that one of its processes lives (`instance`)."""
+
+    host: str
+    instance: str | None = None
+
+    def __post_init__(self) -> None:
+        _token(self.host)
+        if self.instance is not None:
+            _token(self.instance)
+
+    def __str__(self) -> str:
+        if self.instance is None:
+            return f"$KV.TOOLBOX.approved.{self.host}.{NOBODY}"
+        return f"$KV.TOOLBOX.alive.{self.host}.{self.instance}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ToolboxSubject | None:
+        tokens = _split(subject, "$KV.TOOLBOX", 3)
+        if tokens is None or tokens[0] not in ("approved", "alive"):
+            return None
+        if (tokens[0] == "approved") != (tokens[2] == NOBODY):
+            return None
+        try:
+            return cls(tokens[1], None if tokens[0] == "approved" else tokens[2])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSubject:
+    """The profile of an agent: who it is and how it works, in versions."""
+
+    agent: str
+
+    def __post_init__(self) -> None:
+        _token(self.agent)
+
+    def __str__(self) -> str:
+        return f"$KV.PROFILES.{self.agent}"
+
+    @classmethod
+    def parse(cls, subject: str) -> ProfileSubject | None:
+        tokens = _split(subject, "$KV.PROFILES", 1)
+        try:
+            return cls(tokens[0]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class RateSubject:
+    """How much of a shared limit is used, such as that of one key of a provider."""
+
+    key: str
+
+    def __post_init__(self) -> None:
+        _token(self.key)
+
+    def __str__(self) -> str:
+        return f"$KV.RATES.{self.key}"
+
+    @classmethod
+    def parse(cls, subject: str) -> RateSubject | None:
+        tokens = _split(subject, "$KV.RATES", 1)
+        try:
+            return cls(tokens[0]) if tokens else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
 class LiveSubject:
     """What a task says while it goes on; not stored."""
 
@@ -586,6 +767,29 @@ def artefact_chunks(role: str, name: str, digest: str) -> str:
     return f"artefact.{_token(role)}.{_token(name)}.{_shaped(digest, _digest, 'digest')}.*"
 
 
+def tool_calls_to(host: str) -> str:
+    """What a host's consumer takes."""
+    return f"tool.call.{_token(host)}.*.*.*"
+
+
+def tool_answers_for(agent: str) -> str:
+    """Answers to an agent as they come by, in the form that it may subscribe to."""
+    return f"tool.answer.*.{_token(agent)}.*.*"
+
+
+def journal_of_run(run: str) -> str:
+    return f"journal.*.{_run(run)}.*.*"
+
+
+def tools_of_run(run: str) -> str:
+    """What hosts have on record of one run."""
+    return f"tool.done.*.{_run(run)}.*"
+
+
+def host_consumer_name(host: str) -> str:
+    return f"tools_{_token(host)}"
+
+
 def agent_task_filters(agent: str) -> tuple[str, str]:
     """What an agent's consumer of the log takes: entries addressed to it, and copies."""
     return f"log.*.entry.{_token(agent)}.>", f"log.*.copy.{agent}.>"
@@ -620,4 +824,5 @@ def stream_of(subject: str) -> str | None:
     if head == "$KV":
         return f"KV_{rest.partition('.')[0]}"
     homes = {"log": LOG, "in": INBOX, "timer": TIMERS, "dead": DEAD, "artefact": ARTEFACTS}
+    homes |= {"journal": JOURNAL, "tool": TOOLS}
     return homes.get(head)

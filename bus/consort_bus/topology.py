@@ -47,6 +47,10 @@ FIRED_TIMER_TTL = "24h"
 PRIORITY_GROUP = "orchestrators"
 ENTRIES_PER_SUBJECT = 100_000
 CONTEXT_HISTORY = 16
+PROFILE_HISTORY = 1000
+"""Versions of a profile that are kept: one that a task was given must be there when the task comes again."""
+TOOLBOX_HISTORY = 64
+HOST_ACK_PENDING = 256
 SHARD_ACK_WAIT = timedelta(seconds=2.5)
 SHARD_PIN_TIMEOUT = timedelta(seconds=2)
 SHARD_ACK_PENDING = 64
@@ -187,6 +191,27 @@ def agent_consumer(
     return ConsumerPlan(subjects.LOG, consumer, config)
 
 
+def host_consumer(name: str, ack_wait: timedelta = timedelta(seconds=10)) -> ConsumerPlan:
+    """A tool host's durable consumer of the calls to it, shared by all its processes.
+
+    The provisioner creates it when it approves the host's tools: hosts and orchestrators may not.
+    """
+    consumer = subjects.host_consumer_name(name)
+    config = {
+        "name": consumer,
+        "durable_name": consumer,
+        "filter_subject": subjects.tool_calls_to(name),
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": nanoseconds(ack_wait),
+        "max_deliver": -1,
+        "max_ack_pending": HOST_ACK_PENDING,
+        "max_batch": HOST_ACK_PENDING,
+        "max_expires": nanoseconds(AGENT_PULL_EXPIRES),
+    }
+    return ConsumerPlan(subjects.TOOLS, consumer, config)
+
+
 async def ensure(bus: Bus, replicas: int | None = None, *, limits: Limits = Limits()) -> list[Change]:
     """Creates what is missing and mends what differs; what it did. Doing it again does nothing.
 
@@ -321,6 +346,20 @@ _STREAMS: dict[str, dict[str, Any]] = {
     subjects.WAITING: _bucket(subjects.WAITING_FILTER, 1, allow_msg_ttl=True),
     subjects.CONTROL: _bucket(subjects.CONTROL_FILTER, 1, allow_msg_ttl=True),
     subjects.ARTEFACTS: _bucket(subjects.ARTEFACTS_FILTER, 1, max_age=nanoseconds(LOG_KEPT)),
+    subjects.JOURNAL: {
+        "subjects": [subjects.JOURNAL_FILTER],
+        "max_age": nanoseconds(LOG_KEPT),
+        "deny_delete": True,
+        "deny_purge": True,
+    },
+    subjects.TOOLS: {
+        "subjects": [subjects.TOOL_CALLS_FILTER, subjects.TOOL_DONE_FILTER, subjects.TOOL_ANSWERS_FILTER],
+        "max_age": nanoseconds(LOG_KEPT),
+        "deny_delete": True,
+    },
+    subjects.TOOLBOX: _bucket(subjects.TOOLBOX_FILTER, TOOLBOX_HISTORY, allow_msg_ttl=True),
+    subjects.PROFILES: _bucket(subjects.PROFILES_FILTER, PROFILE_HISTORY),
+    subjects.RATES: _bucket(subjects.RATES_FILTER, 1, allow_msg_ttl=True),
 }
 
 

@@ -70,6 +70,19 @@ FORBIDDEN_TO_AGENTS = (
     "artefact.agent.n2.d.0",
     "artefact.orchestrator.n1.d.0",
     "live.r.n2.t",
+    "journal.n2.r.t.1",
+    "tool.call.h.n2.r.i",
+    "tool.done.h.r.i",
+    "tool.answer.h.n1.r.i",
+    "$KV.PROFILES.n1",
+    "$KV.TOOLBOX.approved.h.-",
+    "$JS.API.DIRECT.GET.JOURNAL",
+    "$JS.API.DIRECT.GET.JOURNAL.journal.n2.r.t.1",
+    "$JS.API.DIRECT.GET.TOOLS",
+    "$JS.API.DIRECT.GET.TOOLS.tool.answer.h.n2.r.i",
+    "$JS.API.STREAM.MSG.GET.JOURNAL",
+    "$JS.API.CONSUMER.CREATE.TOOLS.tools_h",
+    "$JS.API.CONSUMER.MSG.NEXT.TOOLS.tools_h",
     "ctl.n1",
     "ctl.n2",
     "api.submit.n2",
@@ -102,6 +115,10 @@ FORBIDDEN_SUBSCRIPTIONS = (
     "dead.>",
     "ctl.*",
     "ctl.n2",
+    "journal.>",
+    "tool.>",
+    "tool.call.>",
+    "tool.answer.*.n2.*.*",
 )
 
 
@@ -189,6 +206,17 @@ def test_what_no_service_may_is_not_in_the_table(role: str) -> None:
 
 def test_what_no_agent_may_is_not_in_the_table() -> None:
     assert [subject for subject in FORBIDDEN_TO_AGENTS if may("agent", "n1", "publish", subject)] == []
+
+
+def test_an_orchestrator_has_no_tools() -> None:
+    """S36: it neither calls tools nor serves them, nor reads what others asked tools and models."""
+    for action in ("publish", "subscribe"):
+        subjects = [*_samples(action), "tool.call.h.n1.r.i", "tool.done.h.r.i", "tool.answer.h.n1.r.i"]
+        theirs = [
+            one for one in subjects if any(word in one.upper() for word in ("TOOL", "JOURNAL", "RATES"))
+        ]
+        assert theirs
+        assert [one for one in theirs if may("orchestrator", "n1", action, one)] == []  # type: ignore[arg-type]
 
 
 def test_an_auditor_writes_nothing() -> None:

@@ -22,7 +22,8 @@ def found(**spans: float) -> dict[str, dict[str, Any] | None]:
 
 def in_days(set_to: dict[str, int]) -> tuple[float, ...]:
     """Of the log, the context, the artefacts and the dead letters."""
-    return tuple(set_to[name] / nanoseconds(DAY) for name in AGEING)
+    told = (subjects.LOG, subjects.CONTEXT, subjects.ARTEFACTS, subjects.DEAD)
+    return tuple(set_to[name] / nanoseconds(DAY) for name in told)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,9 @@ def in_days(set_to: dict[str, int]) -> tuple[float, ...]:
 def test_what_is_wanted_or_was_set_counts(
     there: dict[str, dict[str, Any] | None], keep: Keep, expected: tuple[float, ...]
 ) -> None:
-    assert in_days(ages(there, USUAL, keep)) == expected
+    set_to = ages(there, USUAL, keep)
+    assert in_days(set_to) == expected
+    assert set_to[subjects.JOURNAL] == set_to[subjects.TOOLS] == set_to[subjects.LOG]
 
 
 @pytest.mark.parametrize("span", [timedelta(0), -DAY, timedelta(hours=23), 36501 * DAY])

@@ -121,6 +121,7 @@ async def test_ages_are_set_and_then_left_alone(empty_server: Embedded) -> None:
         limits = topology.Limits(keep=Keep(log=90 * day, artefacts=90 * day, dead=14 * day))
         assert {change.what for change in await topology.ensure(bus, limits=limits)} == {
             "stream LOG", "stream DEAD", "stream KV_CONTEXT", f"stream {subjects.ARTEFACTS}",
+            "stream JOURNAL", "stream TOOLS",
         }  # fmt: skip
         assert await topology.ensure(bus) == []
         assert await topology.check(bus) == []
@@ -130,6 +131,7 @@ async def test_ages_are_set_and_then_left_alone(empty_server: Embedded) -> None:
         await _api(bus, jetstream.stream_update(subjects.LOG), longer)  # by hand
         assert {(one.what, one.key) for one in await topology.check(bus)} == {
             ("stream KV_CONTEXT", "max_age"), (f"stream {subjects.ARTEFACTS}", "max_age"),
+            ("stream JOURNAL", "max_age"), ("stream TOOLS", "max_age"),
         }  # fmt: skip
         await topology.ensure(bus)
         assert set((await topology.keeps(bus)).values()) == {100 * day, 14 * day}

@@ -61,7 +61,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor:doctor", "How everything is, and the commands that mend what is not."),
         "chaos": ("chaos:chaos", "Try a system of its own under faults."),
     },
-    "Plans": {"plan": ("plans:plan", "Check and draw plans, and print their schema.")},
+    "Plans": {"plan": ("plans:plan", "Make, check and draw plans, and print their schema.")},
     "Processes": {
         "up": ("starting:up", "Start bus, orchestrator and agents, and keep them running."),
         "agent": ("serving:agent", "One agent as a process."),
@@ -70,6 +70,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "access": ("serving:access", "Credentials for agents, clients and others."),
     },
     "Other": {
+        "dev": ("dev:dev", "A fake of the Messages API, and which models can be used."),
         "protocol": ("protocol:protocol", "The wire contract: schemas, test vectors, a check of agents."),
         "version": ("other:version", "The version of Consort."),
         "completion": ("other:completion", "The shell's completion of this command."),
