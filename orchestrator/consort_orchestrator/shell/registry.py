@@ -27,6 +27,7 @@ from consort_bus.subjects import AgentSubject
 from consort_orchestrator.core import Candidate
 from consort_orchestrator.core.state import Node
 from consort_orchestrator.shell.pauses import Pauses
+from consort_orchestrator.shell.profiles import Profiles
 from consort_shared.card import AgentCard, Presence
 from consort_shared.codec import JSON, MSGPACK, decode
 from consort_shared.entries import Accepted, Doubted, Fact, Failure, Granted, Heeded
@@ -50,9 +51,12 @@ class _Seen:
 class Registry:
     """The live agents and what they offer."""
 
-    def __init__(self, bus: Bus, presences: Bucket, seal: OrchestratorSeal, pauses: Pauses) -> None:
+    def __init__(
+        self, bus: Bus, presences: Bucket, seal: OrchestratorSeal, pauses: Pauses, profiles: Profiles
+    ) -> None:
         self._bus = bus
         self._pauses = pauses
+        self._profiles = profiles
         self._presences = presences
         self._seal = seal
         self._seen: dict[str, dict[str, _Seen]] = defaultdict(dict)
@@ -76,12 +80,15 @@ class Registry:
         offers = self._offers.get(skill, ())
         if self._pauses:
             offers = [(name, slots) for name, slots in offers if name not in self._pauses]
-        return [Candidate(name, slots, self._load[name]) for name, slots in offers]
+        return [Candidate(name, slots, self._load[name], self._profiles[name]) for name, slots in offers]
 
     def cards(self) -> list[AgentCard]:
-        """The cards of the live agents that are not paused, by name. Of several versions all count."""
+        """The cards of the live agents that are not paused, by name. Of several versions all count.
+
+        Who an agent is by its card is who it is by the profile that counts.
+        """
         return [
-            card
+            self._profiles.shown(card)
             for agent, instances in sorted(self._seen.items())
             if instances and agent not in self._pauses
             for card in {
