@@ -51,6 +51,8 @@ AT_ONCE = 64
 LOOK_AGAIN, LOOK_IDLE = 5.0, 30.0
 """Seconds after which the state is read again though nothing was heard: while calls wait, and while they do not."""
 CORRECTED_WITHIN = 1.0
+WITHIN, WITHIN_AGAIN = 2.0, 0.3
+"""Seconds in which a change must succeed, also while the bus does not answer: calls wait for it."""
 AWAY_FOR = 3.0
 """Seconds for which a bus that did not answer is not asked."""
 MOST_NOTES = 200
@@ -205,7 +207,7 @@ class Line:
                 self._wake.clear()
                 try:
                     pause = await self._round()
-                except BusError as exc:
+                except (BusError, TimeoutError) as exc:
                     pause = self._lost(exc)
                 except Exception:
                     log.exception("limits of %s: a turn failed", self._key)
@@ -220,20 +222,21 @@ class Line:
             self._later.cancel()
         for call in self._waiting:
             if call.gone is not None and not call.gone.done():
-                call.gone.set_exception(PacingLate(f"the process ends; a call under {self._key} was not made"))
+                call.gone.set_exception(
+                    PacingLate(f"the process ends; a call under {self._key} was not made")
+                )
         self._waiting = []
         if self._known is None:
             return
         with suppress(BusError, TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._claim()
+            await self._claim()
 
     async def _heard(self, rate: Rate) -> None:
         self._hint = rate
         self._wake.set()
 
     async def _round(self) -> float:
-        """Ask once, if that can change anything; seconds until it is worth asking again. Raises BusError."""
+        """Ask once, if that can change anything; seconds until it is worth asking again. Raises BusError, TimeoutError."""
         now = self._now()
         if time.monotonic() < self._away_until:
             return self._round_alone(now)
@@ -279,7 +282,7 @@ class Line:
         return [Want(call.run, call.tokens, call.came) for call in self._waiting[:AT_ONCE]]
 
     async def _claim(self) -> Turn:
-        """One change of the state. Raises BusError."""
+        """One change of the state. Raises BusError, TimeoutError."""
         notes, calls = list(self._notes), self._waiting[:AT_ONCE]
         if self._later is not None:
             self._later.cancel()
@@ -297,11 +300,12 @@ class Line:
                 rate, self._claimant, wants, self._now(), under_way=self._under_way, served=self._served
             )
 
-        known = self._known
-        if known is None or self._stale:
-            known = await self._rates.read(self._key, known)
-            self._stale = False
-        self._known, outcome = await self._rates.change(self._key, known, decide)
+        async with asyncio.timeout(WITHIN if self._alone is None else WITHIN_AGAIN):
+            known = self._known
+            if known is None or self._stale:
+                known = await self._rates.read(self._key, known)
+                self._stale = False
+            self._known, outcome = await self._rates.change(self._key, known, decide)
         self._notes = self._notes[len(notes) :]
         self._urgent = bool(self._notes)
         tell_changes(self._key, based_on, self._known.rate, self._now())
@@ -328,7 +332,7 @@ class Line:
 
     # --- without the bus
 
-    def _lost(self, exc: BusError) -> float:
+    def _lost(self, exc: BusError | TimeoutError) -> float:
         self._away_until = time.monotonic() + AWAY_FOR
         self._stale = True
         now = self._now()

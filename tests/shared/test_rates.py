@@ -44,10 +44,10 @@ def of(requests: int | None = None, tokens: int | None = None, concurrent: int |
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
-    limit=st.sampled_from([6, 60, 600]),
+    limit=st.sampled_from([6, 60, 300]),
     skew=st.floats(0, 0.3),
     delay=st.floats(0.001, 0.03),
     lost=st.sampled_from([0.0, 0.2]),
@@ -61,7 +61,7 @@ def test_no_window_sees_more_than_the_limit_and_little_is_left_unused(
         process = there.process(there.random.uniform(-skew, skew))
         for n in range(max(2, limit // 100)):
             there.calls(process, f"{process.name}-{n}")
-    minutes = {6: 10, 60: 3, 600: 2}[limit]
+    minutes = {6: 10, 60: 3, 300: 2}[limit]
     there.run(minutes * 60)
     times = [at for at, _ in there.provider.served]
     assert in_windows(times) <= limit
@@ -136,14 +136,14 @@ def test_calls_at_a_time_are_bounded_and_a_killed_process_gives_back_what_it_hel
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10**6), limit=st.sampled_from([60, 300]), pause=st.sampled_from([0.5, 5.0]))
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), limit=st.sampled_from([60, 120]), pause=st.sampled_from([0.5, 5.0]))
 def test_one_refusal_stops_everybody_once_and_teaches_the_limit(seed: int, limit: int, pause: float) -> None:
     """C13: 429 slows everyone once, not each in turn; without a word of the provider on its limits."""
     there = simulation(seed, Rate(), limit, lasts=pause)
     for _ in range(20):
         process = there.process(there.random.uniform(-0.05, 0.05))
-        for n in range(2 if limit == 60 else 4):
+        for n in range(2):
             there.calls(process, f"{process.name}-{n}")
     there.run(300)
     refused = there.provider.refused
@@ -257,10 +257,12 @@ def test_a_state_goes_over_the_wire_and_back() -> None:
 
 def test_nothing_is_written_where_nothing_changes() -> None:
     rate, _ = turn(of(60), "a", [Want("r", 0, T0)] * 2, T0)
-    rate, waits = turn(rate, "a", [Want("r", 0, T0)], T0 + 0.1)
+    rate, waits = turn(rate, "a", [Want("r", 0, T0)] * 2, T0 + 0.1)
+    assert waits.granted == (0,)
     same, again = turn(rate, "a", [Want("r", 0, T0)], T0 + 0.2)
     assert same is rate
     assert again.until == waits.until
-    idle, _ = turn(Rate(), "a", [Want("r", 0, T0)], T0)
-    assert free(Rate(), T0)
-    assert idle.finish
+    nothing = Rate()
+    idle, goes = turn(nothing, "a", [Want("r", 0, T0)], T0)
+    assert idle is nothing
+    assert goes.granted == (0,)

@@ -77,7 +77,7 @@ def limited(
 ) -> Rate:
     """A call that began at a time was refused for its rate."""
     before = rate.refusal
-    again = before is not None and began <= before.at
+    again = before is not None and began < rate.blocked_until  # nobody who knew of it would have begun
     known = in_force(rate, now)
     streak = before.streak + 1 if before is not None and now < before.at + 60 and not again else 1
     guess = min(LONGEST_GUESS, FIRST_GUESS * 2.0 ** min(streak - 1, 10))

@@ -19,7 +19,7 @@ from typing import Any
 
 from consort_shared.rates.breaking import LONGEST_SAID, probing, shut
 from consort_shared.rates.learning import Served, concluded, counted_in
-from consort_shared.rates.paces import CLOCKS, Pace, charged, pace_of, ready
+from consort_shared.rates.paces import CLOCKS, Pace, charged, free, pace_of, ready
 from consort_shared.rates.state import Breaker, Held, Rate, Waiter
 
 PATIENCE = 0.15
@@ -64,11 +64,14 @@ def turn(
 ) -> tuple[Rate, Turn]:
     """What a process may do now. `under_way` is how many of its calls have not ended.
 
-    Gives the very state it was given when there is nothing to write.
+    Gives the very state it was given when there is nothing to write, as for calls that nothing limits.
     """
     before = rate
     rate = current = _current(rate, now)
     rate = counted_in(concluded(rate, now), claimant, served or {})
+    if free(rate, now):
+        rate = _waiting(rate, claimant, [], now)
+        return (before if rate == current else rate), Turn(tuple(range(len(wants))))
     pace = pace_of(rate, now)
     left = dict(enumerate(wants))
     granted: list[int] = []
