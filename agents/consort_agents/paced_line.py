@@ -236,7 +236,7 @@ class Line:
         self._wake.set()
 
     async def _round(self) -> float:
-        """Ask once, if that can change anything; seconds until that is worth it again. Raises BusError, TimeoutError."""
+        """Ask once, if that can change anything; seconds until that is worth it. Raises BusError, TimeoutError."""
         now = self._now()
         if time.monotonic() < self._away_until:
             return self._round_alone(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from consort_shared.rates import Learned, Limits, Rate, used
+from consort_shared.rates import Learned, Limits, Rate, in_force, used
 
 RUNS_SHOWN = 10
 
@@ -28,7 +28,7 @@ def limits_text(limits: Limits | Learned) -> str:
 
 def short_line(key: str, rate: Rate, now: float) -> str:
     requests, _ = used(rate, now)
-    parts = [_known(rate), f"{requests} used"]
+    parts = [_known(rate, now), f"{requests} used"]
     if rate.waiting:
         parts.append(f"{_waiting(rate)} waiting")
     if now < rate.blocked_until:
@@ -43,7 +43,7 @@ def lines_of(key: str, rate: Rate, now: float) -> Iterator[str]:
     yield key
     by = f", set by {rate.set_by}" if rate.set_by else ""
     yield f"  limits   {limits_text(rate.limits)}{by}"
-    if rate.learned is not None:
+    if rate.learned is not None and in_force(rate, now) != rate.limits:
         how = "told by the provider" if rate.learned.how == "told" else "concluded from a refusal"
         yield f"  learned  {limits_text(rate.learned)}, {how} {max(0.0, now - rate.learned.at):.0f} s ago"
     yield f"  used     {requests} requests and {tokens} tokens in the last minute"
@@ -72,6 +72,7 @@ def data_of(key: str, rate: Rate, now: float) -> dict[str, Any]:
         "key": key,
         "limits": rate.limits.model_dump(),
         "set_by": rate.set_by,
+        "in_force": in_force(rate, now).model_dump(),
         "learned": None if rate.learned is None else rate.learned.model_dump(),
         "used": {"requests": requests, "tokens": tokens},
         "held": sum(one.count for one in rate.held.values()),
@@ -93,10 +94,9 @@ def _breaker_word(rate: Rate, now: float) -> str:
     return "open" if now < rate.breaker.open_until else "half-open"
 
 
-def _known(rate: Rate) -> str:
-    if rate.limits != Limits() or rate.learned is None:
-        return limits_text(rate.limits)
-    return f"{limits_text(rate.learned)} (learned)"
+def _known(rate: Rate, now: float) -> str:
+    known = in_force(rate, now)
+    return limits_text(known) if known == rate.limits else f"{limits_text(known)} (learned)"
 
 
 def _waiting(rate: Rate) -> int:

@@ -7,7 +7,7 @@ seconds since 1970, and gives what is known now; what it gives is written by com
 
 from consort_shared.rates.breaking import fine, troubled
 from consort_shared.rates.learning import Told, counted_in, limited, saw
-from consort_shared.rates.paces import Pace, free, pace_of, used
+from consort_shared.rates.paces import Pace, free, in_force, pace_of, used
 from consort_shared.rates.state import Breaker, Held, Learned, Limits, Rate, Refusal, Waiter
 from consort_shared.rates.turns import Turn, Want, alone, corrected, turn
 
@@ -28,6 +28,7 @@ __all__ = [
     "counted_in",
     "fine",
     "free",
+    "in_force",
     "limited",
     "pace_of",
     "saw",
