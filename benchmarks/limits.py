@@ -1,9 +1,11 @@
 """Twenty processes behind one key that allows 60 requests a minute, for two minutes: how much of it is used.
 
-    python -m benchmarks.limits [--seconds 120] [--limit 60] [--processes 20] [--repeats 1] [--configured] [--out FILE]
+    python -m benchmarks.limits [--seconds 120] [--limit 60] [--processes 20] [--repeats 1]
+                                [--configured | --silent] [--out FILE]
 
 All call without pause. The limit is learned from the headers of the provider unless --configured sets
-it beforehand. Run A has all processes but one, run B the last.
+it beforehand; with --silent nobody listens to headers, so a refusal has to teach it. Run A has
+all processes but one, run B the last.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -26,8 +29,7 @@ async def measure(seconds: float, limit: int, processes: int, configured: bool) 
         async with fleet(Path(folder) / "bus", SCRIPT.format(limit=limit)) as there:
             if configured:
                 await _configure(there, limit)
-            for n in range(processes):
-                there.start(f"p{n}", "a" if n < processes - 1 else "b", seconds)
+            there.start({f"p{n}": "a" if n < processes - 1 else "b" for n in range(processes)}, seconds)
             await there.go()
             told = await there.done(seconds + 60)
             return _figures(there, told, seconds, limit)
@@ -74,8 +76,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--configured", action="store_true", help="set the limit beforehand")
+    parser.add_argument("--silent", action="store_true", help="do not listen to what the provider tells")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    if given.silent:
+        os.environ["SILENT"] = "1"
     found = []
     for _ in range(given.repeats):
         found.append(asyncio.run(measure(given.seconds, given.limit, given.processes, given.configured)))

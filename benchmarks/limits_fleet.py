@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,36 +31,57 @@ class Fleet:
     folder: Path
     server: str
     fake: Fake
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     began: float = 0.0
 
-    def start(self, name: str, run: str, seconds: float, at_once: int = 1) -> None:
-        creds = self.folder / f"{name}.creds"
-        embedded.credentials_for(self.folder, "agent", name).save(creds)
+    def start(self, whom: Mapping[str, str], seconds: float, at_once: int = 1) -> subprocess.Popen[bytes]:
+        """One process for each name, which calls for its run; ended together."""
+        for name in whom:
+            embedded.credentials_for(self.folder, "agent", name).save(self.folder / f"{name}.creds")
         environment = {
             **os.environ,
             "CONSORT_SERVER": self.server,
             "ANTHROPIC_BASE_URL": self.fake.url,
             "ANTHROPIC_API_KEY": KEY,
         }
-        log = (self.folder / f"{name}.log").open("ab")
-        command = [sys.executable, "-m", "benchmarks.limits_caller", name, run, str(creds), str(self.folder)]
-        with log:
-            self.processes[name] = subprocess.Popen(
-                [*command, str(seconds), str(at_once)],
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.limits_caller",
+            str(self.folder),
+            str(seconds),
+            str(at_once),
+        ]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [*command, *(f"{name}:{run}" for name, run in whom.items())],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
+        self.processes.append(process)
+        self.names += whom
+        return process
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "callers.log"
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """As `kill -9` does, a process and those that it forked."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
 
     async def go(self) -> None:
         """When all are ready, let them begin."""
         until = time.monotonic() + STARTS_WITHIN
-        while not all((self.folder / f"ready-{name}").exists() for name in self.processes):
-            ended = [name for name, process in self.processes.items() if process.poll() is not None]
-            assert not ended, (self.folder / f"{ended[0]}.log").read_text()
+        while not all((self.folder / f"ready-{name}").exists() for name in self.names):
+            assert all(process.poll() is None for process in self.processes), self.log.read_text()
             assert time.monotonic() < until, "the fleet does not start"
             await asyncio.sleep(0.05)
         self.began = time.time()
@@ -68,12 +90,11 @@ class Fleet:
     async def done(self, limit: float) -> list[dict[str, Any]]:
         """What each process tells when all have ended."""
         until = time.monotonic() + limit
-        while any(process.poll() is None for process in self.processes.values()):
+        while any(process.poll() is None for process in self.processes):
             assert time.monotonic() < until, "the fleet does not end"
             await asyncio.sleep(0.05)
-        failed = [name for name, process in self.processes.items() if process.returncode not in (0, -9)]
-        assert not failed, (self.folder / f"{failed[0]}.log").read_text()
-        told = [self.folder / f"told-{name}.json" for name in self.processes]
+        assert all(process.returncode in (0, -9) for process in self.processes), self.log.read_text()
+        told = [self.folder / f"told-{name}.json" for name in self.names]
         return [json.loads(path.read_text()) for path in told if path.exists()]
 
     def times(self, status: int = 200, agent: str | None = None) -> list[float]:
@@ -97,10 +118,8 @@ async def fleet(folder: Path, script: str) -> AsyncIterator[Fleet]:
             try:
                 yield there
             finally:
-                for process in there.processes.values():
-                    if process.poll() is None:
-                        process.kill()
-                    process.wait(10)
+                for process in there.processes:
+                    there.kill(process)
     finally:
         embedded.stop(folder)
 

@@ -65,8 +65,7 @@ async def test_twenty_processes_behind_one_key_use_their_limit_and_are_refused_o
 ) -> None:
     """C13: 20 agents behind one key: none is refused after the first burst, all end, 90 % of the limit is used."""
     async with fleet(tmp_path / "bus", LIMITED) as there:
-        for n in range(20):
-            there.start(f"p{n}", "a" if n < 19 else "b", 2 * SECONDS, at_once=2)
+        there.start({f"p{n}": "a" if n < 19 else "b" for n in range(20)}, 2 * SECONDS, at_once=2)
         await there.go()
         told = await there.done(120)
         assert len(told) == 20
@@ -84,8 +83,7 @@ async def test_a_run_with_one_process_has_its_share_beside_one_with_many(tmp_pat
     async with fleet(tmp_path / "bus", FREE) as there:
         async with operating(folder=there.folder) as operator:
             await operator.set_limits(key_of(there), Limits(requests_per_minute=600))
-        for n in range(6):
-            there.start(f"p{n}", "a" if n < 5 else "b", SECONDS, at_once=4)
+        there.start({f"p{n}": "a" if n < 5 else "b" for n in range(6)}, SECONDS, at_once=4)
         await there.go()
         await there.done(120)
         many, one = there.times(agent="a"), there.times(agent="b")
@@ -96,23 +94,19 @@ async def test_a_run_with_one_process_has_its_share_beside_one_with_many(tmp_pat
 async def test_an_outage_opens_the_breaker_which_is_visible_and_closes_by_itself(tmp_path: Path) -> None:
     """S101: the outage of a third party is contained; C13."""
     async with fleet(tmp_path / "bus", DOWN) as there:
-        for n in range(4):
-            there.start(f"p{n}", f"r{n}", 45)
+        there.start({f"p{n}": f"r{n}" for n in range(4)}, 45)
         await there.go()
         found = await until_shown(there, lambda found: found["breaker"] != "closed")
         assert found["waiting"] or found["breaker"] == "half-open"
         during = len(there.times(529))
         assert during <= 5 + 4, "those under way, and no more"
-        for process in there.processes.values():
-            process.kill()
 
 
 async def test_a_breaker_closes_when_the_provider_is_back(tmp_path: Path) -> None:
     """S101: after the outage all goes on."""
-    script = DOWN.replace("times: 25", "times: 7")
+    script = DOWN.replace("times: 25", "times: 5")
     async with fleet(tmp_path / "bus", script) as there:
-        for n in range(3):
-            there.start(f"p{n}", f"r{n}", 25)
+        there.start({f"p{n}": f"r{n}" for n in range(3)}, 14)
         await there.go()
         await until_shown(there, lambda found: found["breaker"] != "closed")
         await until_shown(there, lambda found: found["breaker"] == "closed")
@@ -125,12 +119,11 @@ async def test_a_killed_process_gives_back_the_calls_that_it_had_under_way(tmp_p
     async with fleet(tmp_path / "bus", "{latency: 1, otherwise: {answer: 'yes'}}") as there:
         async with operating(folder=there.folder) as operator:
             await operator.set_limits(key_of(there), Limits(concurrent=2))
-        there.start("doomed", "a", 60, at_once=2)
+        doomed = there.start({"doomed": "a"}, 60, at_once=2)
         await there.go()
         await until_shown(there, lambda found: found["held"] == 2)
-        there.processes["doomed"].kill()
-        there.start("other", "b", 60)
+        there.kill(doomed)
+        there.start({"other": "b"}, 60)
         async with asyncio.timeout(60):
             while not there.times(agent="b"):
                 await asyncio.sleep(0.05)
-        there.processes["other"].kill()
