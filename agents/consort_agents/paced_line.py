@@ -53,6 +53,8 @@ LOOK_AGAIN, LOOK_IDLE = 5.0, 30.0
 CORRECTED_WITHIN = 1.0
 WITHIN, WITHIN_AGAIN = 2.0, 0.3
 """Seconds in which a change must succeed, also while the bus does not answer: calls wait for it."""
+ONE_WRITE = 0.8
+"""Seconds after which it is looked up whether a write was stored whose answer did not come."""
 AWAY_FOR = 3.0
 """Seconds for which a bus that did not answer is not asked."""
 MOST_NOTES = 200
@@ -305,7 +307,7 @@ class Line:
             if known is None or self._stale:
                 known = await self._rates.read(self._key, known)
                 self._stale = False
-            self._known, outcome = await self._rates.change(self._key, known, decide)
+            self._known, outcome = await self._rates.change(self._key, known, decide, within=ONE_WRITE)
         self._notes = self._notes[len(notes) :]
         self._urgent = bool(self._notes)
         tell_changes(self._key, based_on, self._known.rate, self._now())

@@ -38,7 +38,7 @@ __all__ = ["Contended", "Known", "Rates"]
 
 T = TypeVar("T")
 WITHIN = 2.0
-"""Seconds that one write, or read, is waited for."""
+"""Seconds that one write is waited for."""
 TRIES_FOR = 5.0
 """Seconds for which a change is tried while others write."""
 PAUSES = (0.002, 0.02)
@@ -96,12 +96,13 @@ class Rates:
         await self._bucket.delete(str(RateSubject(key)))
 
     async def change(
-        self, key: str, known: Known, decide: Callable[[Rate], tuple[Rate, T]]
+        self, key: str, known: Known, decide: Callable[[Rate], tuple[Rate, T]], *, within: float = WITHIN
     ) -> tuple[Known, T]:
         """Decide and store, again with the newest state as often as somebody else was first.
 
         Nothing is written when `decide` gives the state that it was given. A write whose answer was lost is
-        known again by its name; one that others wrote over meanwhile is decided anew. Raises Contended, BusError.
+        known again by its name; one that others wrote over meanwhile is decided anew. `within` is how many seconds
+        one write is waited for. Raises Contended, BusError.
         """
         loop = asyncio.get_running_loop()
         until, tries = loop.time() + TRIES_FOR, 0
@@ -115,7 +116,7 @@ class Rates:
             name = secrets.token_hex(6)
             rate = rate.model_copy(update={"write": name})
             try:
-                revision = await self._put(key, rate, known.revision)
+                revision = await self._put(key, rate, known.revision, within)
                 return Known(rate, revision), result
             except WrongLastSequence as exc:
                 least = exc.actual or known.revision + 1
@@ -128,13 +129,13 @@ class Rates:
                 raise Contended(key, tries)
             known = await self._newer(key, known, least, tries, until)
 
-    async def _put(self, key: str, rate: Rate, revision: int) -> int:
+    async def _put(self, key: str, rate: Rate, revision: int, within: float) -> int:
         return await self._bucket.put(
             str(RateSubject(key)),
             encode(rate),
             headers={CONTENT_TYPE: MSGPACK},
             expected_revision=revision,
-            timeout=WITHIN,
+            timeout=within,
         )
 
     async def _newer(self, key: str, known: Known, least: int, tries: int, until: float) -> Known:
