@@ -16,7 +16,8 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from consort_agents.paced_line import Call, Line
+from consort_agents.paced_call import Call
+from consort_agents.paced_line import Line
 from consort_bus.connection import Bus
 from consort_bus.publish import Publisher
 from consort_bus.rates import Rates

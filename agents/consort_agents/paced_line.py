@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-from consort_agents.models.port import SeenLimits
+from consort_agents.paced_call import Call
 from consort_agents.paced_words import tell_changes
 from consort_agents.pacing import PacingLate
 from consort_bus.connection import Bus
@@ -62,31 +62,6 @@ SERVED_KEPT = 120
 FOREVER = 3600.0
 
 Note: TypeAlias = Callable[[Rate], Rate]
-
-
-class Call:
-    """One call, while it waits and while it is made: a `Permit`."""
-
-    def __init__(self, run: str, tokens: int, deadline: float) -> None:
-        self.run = run
-        self.tokens = tokens
-        self.deadline = deadline
-        self.waited = 0.0
-        self.came = self.began = 0.0
-        self.gone: asyncio.Future[None] | None = None
-        self.used: int | None = None
-        self.seen: SeenLimits | None = None
-        self.refused: tuple[float | None] | None = None
-        self.failed: tuple[float | None] | None = None
-
-    def answered(self, tokens: int, seen: SeenLimits | None = None) -> None:
-        self.used, self.seen = tokens, seen
-
-    def limited(self, retry_after: float | None, seen: SeenLimits | None = None) -> None:
-        self.refused, self.seen = (retry_after,), seen
-
-    def troubled(self, retry_after: float | None = None) -> None:
-        self.failed = (retry_after,)
 
 
 class Line:
