@@ -44,13 +44,17 @@ def portrait(run: Run) -> dict[str, Json]:
 
 
 def _step(node: Node) -> dict[str, Json]:
-    return {
+    made: dict[str, Json] = {
         "phase": node.phase.value,
         "attempts": node.attempts,
         "agent": node.agent,
         "why": node.why,
         "output": _digest(node.output),
     }
+    if node.planned is not None:
+        made["plan"] = node.planned.plan.name
+        made["inputs"] = node.planned.inputs
+    return made
 
 
 def _effects(run: Run) -> dict[str, dict[str, Json]]:
