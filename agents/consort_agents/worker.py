@@ -23,6 +23,7 @@ from consort_agents.attendance import Attendance
 from consort_agents.draining import LAST_TRIES, cancelled, finished
 from consort_agents.errors import AgentError, AttemptOver, JournalLost
 from consort_agents.heeding import OVERDUE_AFTER, Heeding, InHand
+from consort_agents.journal import rehearsal
 from consort_agents.journal.opening import Journals
 from consort_agents.kit import Agent
 from consort_agents.profiles import Profiles
@@ -88,7 +89,13 @@ class Worker:
         self._in_hand: dict[tuple[str, str], InHand] = {}
         self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
         journals = Journals(
-            wire, self._seal, self._artefacts, Box(bus.mac_key), self._attendance.instance, agent.divergence
+            wire,
+            self._seal,
+            self._artefacts,
+            Box(bus.mac_key),
+            self._attendance.instance,
+            agent.divergence,
+            rehearsal.asked_for(self.card.name),
         )
         self._working = Working(
             self.card,
