@@ -23,7 +23,6 @@ from consort_bus.publish import Publisher
 from consort_bus.rates import Rates
 from consort_bus.wire import Wire
 from consort_shared.ids import is_token
-from consort_shared.telemetry import metrics
 
 __all__ = ["BusPacing", "pacing_of"]
 
@@ -53,9 +52,9 @@ class BusPacing:
         finally:
             line.leave(call)
 
-    def observe(self) -> None:
-        """Keep the figures that are looked up when somebody takes them. Called once in a process."""
-        metrics.observe_breakers(lambda: {key: line.breaker for key, line in self._lines.items()})
+    def breakers(self) -> dict[str, bool]:
+        """By key: whether its breaker is open, as this process knows."""
+        return {key: line.breaker for key, line in self._lines.items()}
 
     async def close(self) -> None:
         """Let go of what this process holds or waits for."""

@@ -1,4 +1,4 @@
-"""What an operator may do: mend runs, have dead letters judged again or drop them, pause agents, set profiles and limits.
+"""What an operator may do: mend runs, have dead letters judged again or drop them, pause agents; profiles, limits.
 
     async with operating() as operator:
         for letter in await operator.letters():
