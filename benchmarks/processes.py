@@ -56,10 +56,13 @@ def resident_of(pid: int) -> float:
 
 @asynccontextmanager
 async def consort_side(
-    server: Embedded, life: Lifeline, environment: Mapping[str, str] | None = None
+    server: Embedded,
+    life: Lifeline,
+    environment: Mapping[str, str] | None = None,
+    agent: tuple[str, str] = ("benchmarks.agent:agent", AGENT),
 ) -> AsyncIterator[Side]:
     """An orchestrator and a worker while the block lasts, with more in their environment."""
-    commands = {"orchestrator": orchestrator_command(server), "agent": agent_command(server)}
+    commands = {"orchestrator": orchestrator_command(server), "agent": agent_command(server, *agent)}
     async with _running("consort", commands, life, environment) as side:
         yield side
 
@@ -86,11 +89,13 @@ def orchestrator_command(server: Embedded, name: str = "main") -> list[str]:
     ]  # fmt: skip
 
 
-def agent_command(server: Embedded) -> list[str]:
-    """The arguments of the interpreter that make it the benchmark's agent."""
+def agent_command(
+    server: Embedded, reference: str = "benchmarks.agent:agent", name: str = AGENT
+) -> list[str]:
+    """The arguments of the interpreter that make it the benchmark's agent, or another by reference and name."""
     return [
-        "-m", "consort_agents", "benchmarks.agent:agent", "--server", server.url,
-        "--creds", _creds(server, "agent", AGENT), "--log-level", "warning",
+        "-m", "consort_agents", reference, "--server", server.url,
+        "--creds", _creds(server, "agent", name), "--log-level", "warning",
     ]  # fmt: skip
 
 
