@@ -14,6 +14,7 @@
 from consort_agents.context import Context
 from consort_agents.errors import AgentError, AttemptOver, Decline, NotDone, SkillError
 from consort_agents.kit import Agent
+from consort_agents.tools.functions import tool
 from consort_shared.values import ArtefactRef
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "Decline",
     "NotDone",
     "SkillError",
+    "tool",
 ]

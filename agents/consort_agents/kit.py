@@ -10,25 +10,15 @@ checked against it. Knows nothing of the bus.
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    PydanticSchemaGenerationError,
-    PydanticUserError,
-    TypeAdapter,
-    create_model,
-)
-
 from consort_agents.context import Context
 from consort_agents.errors import AgentError
+from consort_agents.signatures import Signature, signature_of
 from consort_shared.card import AgentCard, SkillCard
-from consort_shared.values import ArtefactRef, Json
+from consort_shared.values import Json
 
 F = TypeVar("F", bound=Callable[..., Any])
 Isolation: TypeAlias = Literal["thread", "process"]
@@ -41,33 +31,20 @@ class Skill:
 
     card: SkillCard
     function: Callable[..., Any]
-    is_async: bool
-    takes: TypeAdapter[Any]
-    gives: TypeAdapter[Any] | None
-    model_parameter: str | None
-    """the name of the one parameter that takes the whole model, if the skill is written so"""
-    context_parameter: str | None
+    signature: Signature
     isolated: bool = False
+
+    @property
+    def is_async(self) -> bool:
+        return self.signature.is_async
 
     def arguments(self, inputs: Mapping[str, Json], context: Context) -> dict[str, Any]:
         """The call's arguments. Raises pydantic.ValidationError for inputs that do not fit."""
-        model = self.takes.validate_python(dict(inputs))
-        if self.model_parameter is not None:
-            arguments: dict[str, Any] = {self.model_parameter: model}
-        else:
-            arguments = {name: getattr(model, name) for name in type(model).model_fields}
-        if self.context_parameter is not None:
-            arguments[self.context_parameter] = context
-        return arguments
+        return self.signature.arguments(inputs, context)
 
     def result(self, value: Any) -> Json:
         """What the function returned, as JSON. Raises pydantic.ValidationError when it is of another type."""
-        if self.gives is None:
-            return _plain.dump_python(value, mode="json")
-        return self.gives.dump_python(self.gives.validate_python(value), mode="json", by_alias=True)
-
-
-_plain: TypeAdapter[Any] = TypeAdapter(Any)
+        return self.signature.result(value)
 
 
 @dataclass(slots=True)
@@ -136,53 +113,14 @@ class Agent:
 
 
 def _understand(name: str, function: Callable[..., Any], description: str) -> Skill:
-    signature = inspect.signature(function)
+    understood = signature_of("skill", name, function, Context)
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as exc:
-        raise AgentError(
-            f"skill {name!r}: the annotations of {function.__qualname__} name something unknown: {exc}"
-        ) from exc
-    context_parameter: str | None = None
-    fields: dict[str, Any] = {}
-    for parameter in signature.parameters.values():
-        hint = hints.get(parameter.name, Any)
-        if hint is Context:
-            context_parameter = parameter.name
-        elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise AgentError(f"skill {name!r}: parameter `{parameter.name}` must be an ordinary named one")
-        else:
-            fields[parameter.name] = (
-                hint,
-                ... if parameter.default is parameter.empty else parameter.default,
-            )
-    try:
-        takes, model_parameter = _takes(name, fields)
-        gives = TypeAdapter(hints["return"]) if "return" in hints else None
         card = SkillCard(
             name=name,
-            description=description or (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
-            input_schema=takes.json_schema(mode="validation"),
-            output_schema=gives.json_schema(mode="serialization") if gives is not None else None,
+            description=description or understood.description,
+            input_schema=understood.input_schema,
+            output_schema=understood.output_schema,
         )
-    except (PydanticSchemaGenerationError, PydanticUserError, ValueError) as exc:
+    except ValueError as exc:
         raise AgentError(f"skill {name!r}: {exc}") from exc
-    return Skill(
-        card,
-        function,
-        inspect.iscoroutinefunction(function),
-        takes,
-        gives,
-        model_parameter,
-        context_parameter,
-    )
-
-
-def _takes(name: str, fields: dict[str, Any]) -> tuple[TypeAdapter[Any], str | None]:
-    if len(fields) == 1:
-        [(parameter, (hint, default))] = fields.items()
-        whole = isinstance(hint, type) and issubclass(hint, BaseModel) and hint is not ArtefactRef
-        if whole and default is ...:
-            return TypeAdapter(hint), parameter
-    model = create_model(f"{name} inputs", __config__=ConfigDict(extra="forbid"), **fields)
-    return TypeAdapter(model), None
+    return Skill(card, function, understood)

@@ -25,6 +25,7 @@ from consort_agents.artefacts import Store
 from consort_agents.context import Context, Noted
 from consort_agents.errors import AttemptOver, Decline, NotDone, SkillError
 from consort_agents.kit import Skill
+from consort_agents.signatures import sentences
 from consort_shared.messages import Declined, Done, Failed, Outcome, Output, Write
 from consort_shared.telemetry.logs import without_words
 from consort_shared.values import INLINE_LIMIT, Json, bytes_digest, canonical
@@ -113,7 +114,7 @@ async def write_of(note: Noted, store: Store) -> Write:
 
 
 def bad_input(skill: Skill, exc: ValidationError) -> Failed:
-    return Failed(kind="bad-input", message=f"{skill.card.name}: {_sentences(exc)}", retry=False)
+    return Failed(kind="bad-input", message=f"{skill.card.name}: {sentences(exc)}", retry=False)
 
 
 def not_json(skill: Skill, exc: Exception) -> Failed:
@@ -144,7 +145,7 @@ def result_of(skill: Skill, value: Any, context: Context) -> Ended:
     try:
         return Returned(skill.result(value), context.writes)
     except ValidationError as exc:
-        told = f"{skill.card.name} returned something else than it declares: {_sentences(exc)}"
+        told = f"{skill.card.name} returned something else than it declares: {sentences(exc)}"
         return Failed(kind="bad-output", message=told, retry=False)
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as exc:
         return not_json(skill, exc)
@@ -164,9 +165,3 @@ def _ending(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return group if first is None else first
-
-
-def _sentences(exc: ValidationError) -> str:
-    faults = exc.errors(include_url=False)
-    told = [f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}" for fault in faults[:5]]
-    return "; ".join(told) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
