@@ -40,7 +40,9 @@ ALIVE_TTL = 6
 T = TypeVar("T")
 
 
-def believed(adapter: TypeAdapter[T], data: bytes, headers: Mapping[str, str] | None, forwarded: bool) -> T | None:
+def believed(
+    adapter: TypeAdapter[T], data: bytes, headers: Mapping[str, str] | None, forwarded: bool
+) -> T | None:
     """A message, unless it is unreadable or was led here from elsewhere."""
     if forwarded:
         return None
@@ -112,13 +114,22 @@ class Toolbox:
         for value in await self._bucket.entries(subjects.TOOLBOX_FILTER):
             where = ToolboxSubject.parse(value.subject)
             alive = believed(host_alive, value.data, value.headers, value.forwarded)
-            if where is not None and alive is not None and where == ToolboxSubject(alive.host, alive.instance):
+            if (
+                where is not None
+                and alive is not None
+                and where == ToolboxSubject(alive.host, alive.instance)
+            ):
                 found.append(alive)
         return sorted(found, key=lambda alive: (alive.host, alive.started))
 
     async def lives(self, host: str, instance: str) -> bool:
         """Whether a process of a host shows signs of life; perhaps a moment old."""
         return await self._bucket.get(str(ToolboxSubject(host, instance))) is not None
+
+    async def shown_at(self, host: str, instance: str) -> float | None:
+        """When a sign of life was stored, seconds since 1970 by the bus's clock; None where there is none."""
+        value = await self._bucket.get(str(ToolboxSubject(host, instance)))
+        return None if value is None else value.time.timestamp()
 
     async def show(self, alive: HostAlive) -> None:
         """Put down a sign of life."""

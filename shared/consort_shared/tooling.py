@@ -78,7 +78,9 @@ class ToolCall(Tagged):
     definition: Digest = Field(description="the definition that the caller knows")
     task: str = ""
     step: str = ""
-    key: str = Field(default="", max_length=128, description="idempotency key: the caller's own id of the call")
+    key: str = Field(
+        default="", max_length=128, description="idempotency key: the caller's own id of the call"
+    )
     asked: int = Field(default=1, ge=1, description="which time it is asked for")
     deadline: float = Field(default=0.0, description="seconds since 1970 by the bus's clock; 0 for none")
     trace: str = Field(default="", max_length=64, description="traceparent of the caller's span")
@@ -144,6 +146,7 @@ class ToolCount(Tagged):
 
     state: Literal["count"] = "count"
     calls: dict[str, int]
+    write: str = Field(description="tells this write from an equal one of another process")
 
 
 LedgerRecord: TypeAlias = Annotated[ToolBegan | ToolEnded | ToolCount, Field(discriminator="state")]
@@ -195,7 +198,9 @@ class HostAlive(Tagged):
     pid: int = 0
     started: float = Field(default=0.0, description="seconds since 1970")
     tools: dict[str, Digest] = Field(default_factory=dict, description="what its file defines, by name")
-    refused: dict[str, str] = Field(default_factory=dict, description="which of them it does not serve, and why")
+    refused: dict[str, str] = Field(
+        default_factory=dict, description="which of them it does not serve, and why"
+    )
     busy: int = 0
     queued: int = 0
     counts: HostCounts = HostCounts()

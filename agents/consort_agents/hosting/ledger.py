@@ -8,6 +8,7 @@ What was stored in doubt is looked up, never guessed. Knows nothing of tools or 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import NamedTuple
 
 from consort_bus import subjects
@@ -45,7 +46,8 @@ class Ledger:
     async def newest(self, run: str, work: str, at_least: int = 0) -> Line:
         """The newest record, waiting for a replica to show what has at least that sequence.
 
-        What is not a host's word counts as nothing, and is written over.
+        What is not the host's word shows as no record with a sequence: somebody tampers, and what was
+        there before is not known.
         """
         subject = str(ToolDoneSubject(self._host, run, work))
         for attempt in range(_TRIES * 10):
@@ -83,8 +85,12 @@ class Ledger:
         while True:
             line = await self.newest(run, COUNT)
             calls = dict(line.record.calls) if isinstance(line.record, ToolCount) else {}
-            if calls.get(tool, 0) >= limit:
+            tampered = line.seq > 0 and not isinstance(line.record, ToolCount)
+            if tampered or calls.get(tool, 0) >= limit:
                 return False
             calls[tool] = calls.get(tool, 0) + 1
-            if await self.store(run, COUNT, ToolCount(calls=calls), line.seq) is not None:
+            if (
+                await self.store(run, COUNT, ToolCount(calls=calls, write=secrets.token_hex(8)), line.seq)
+                is not None
+            ):
                 return True

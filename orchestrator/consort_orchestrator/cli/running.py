@@ -43,11 +43,13 @@ from consort_orchestrator.cli.options import (
     inputs_options,
     on_the_bus,
     printing,
+    tools_option,
 )
 from consort_orchestrator.cli.results import save_results
 from consort_orchestrator.cli.supervise import Supervisor
+from consort_orchestrator.cli.tool_files import HostFile, host_files, start_hosts
 from consort_shared.card import AgentCard
-from consort_shared.errors import PlanError
+from consort_shared.errors import InvalidInput, PlanError
 from consort_shared.ids import new_run_id
 from consort_shared.plan import source
 from consort_shared.plan.check import check
@@ -71,12 +73,14 @@ class Order:
     inputs: Mapping[str, Json]
     run: str
     place: Place
+    tool_files: tuple[Path, ...] = ()
 
 
 @click.command()
 @click.argument("plan", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
 @inputs_options
 @agents_option("Agents that may take part; by default all that are installed.")
+@tools_option
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Where results go. [.consort/results/RUN]"
 )
@@ -88,6 +92,7 @@ def run(
     pairs: tuple[str, ...],
     inputs_file: Path | None,
     agents: tuple[str, ...],
+    tool_files: tuple[Path, ...],
     out: Path | None,
     live: bool | None,
     place: Place,
@@ -105,12 +110,13 @@ def run(
       consort run plan.yaml --input topic=tea --input limit=5
       consort run plan.yaml --inputs inputs.yaml --out results
       consort run plan.yaml --agents mine.py:agent,writer
+      consort run plan.yaml --tools tools.yaml
       consort run plan.yaml --json | jq .output
     """
     loaded = source.load(plan)
     _refuse_faults(loaded, None)
     inputs = inputs_of(loaded.plan, pairs, inputs_file)
-    order = Order(loaded.plan, inputs, new_run_id(), place)
+    order = Order(loaded.plan, inputs, new_run_id(), place, tool_files)
     view = view_for(printer, live, to_stderr=True)
     try:
         return run_to_end(_run(order, loaded, agents, out, view, printer))
@@ -131,6 +137,10 @@ async def _run(
     printer: Printer,
 ) -> int:
     if order.place.server is not None:
+        if order.tool_files:
+            raise InvalidInput(
+                "on a bus elsewhere nothing is started: `consort tools start FILE` serves tools there"
+            )
         async with client_of(order.place) as client:
             _refuse_faults(loaded, cards_of(await client.agents()))
             return await _pursue(order, client, view, out, printer, PATIENCE)
@@ -138,9 +148,10 @@ async def _run(
     there, needed = await _there(order.place), skills_needed(order.plan)
     relied_on = {skill.name for card in there for skill in card.skills} if up else set()
     offers = await _offers(agents, needed - relied_on)
+    hosts = await host_files(order.tool_files)
     _refuse_faults(loaded, [*(offer.card for offer in offers), *there])
     async with (
-        _household(order.place.folder, chosen(offers, needed - relied_on), view, up) as supervisor,
+        _household(order.place.folder, chosen(offers, needed - relied_on), hosts, view, up) as supervisor,
         client_of(order.place) as client,
     ):
         pursuing = asyncio.ensure_future(
@@ -183,19 +194,21 @@ async def _offers(named: Sequence[str], needed: set[str]) -> list[Offer]:
 
 @asynccontextmanager
 async def _household(
-    folder: Path, offers: Sequence[Offer], view: View, up: bool
+    folder: Path, offers: Sequence[Offer], hosts: Sequence[HostFile], view: View, up: bool
 ) -> AsyncIterator[Supervisor]:
     """Everything that a run needs and nobody else keeps running, while the block lasts."""
     async with local_bus(folder) as server, Supervisor(server.folder / "logs", view.note) as supervisor:
         household = Household(folder, server.url)
         if not up:
             await supervisor.start(household.orchestrator("main"))
+        hosting = await start_hosts(household, supervisor, hosts, view.note)
         for offer in offers:
             await supervisor.start(household.agent(offer, grace=AGENTS_GRACE))
         try:
             yield supervisor
         finally:
             await supervisor.stop_named([f"agent-{offer.card.name}" for offer in offers])
+            await supervisor.stop_named(hosting)
 
 
 async def _pursue(
