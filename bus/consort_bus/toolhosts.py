@@ -16,15 +16,14 @@ from consort_bus.publish import Publisher
 from consort_bus.toolbox import Toolbox
 from consort_bus.topology import create_consumer, host_consumer
 from consort_bus.wire import Wire
+from consort_shared.errors import InvalidInput
 from consort_shared.tooling import Approved
 
 FOR_GOOD = timedelta(days=365 * 50)
 
 
-class NoSuchHost(BusError):
+class NoSuchHost(InvalidInput):
     """No tools of a host of that name were ever approved."""
-
-    exit_code = 2
 
     def __init__(self, host: str) -> None:
         super().__init__(

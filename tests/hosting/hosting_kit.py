@@ -40,7 +40,9 @@ def tools_file(folder: Path, name: str = "shop", **content: Any) -> Path:
     """A file with the tools of the workshop, each `function` by its name."""
     functions = content.pop("functions", ["look", "pay", "book", "big", "hang", "broken", "secret_length"])
     entries = [
-        {"function": f"workshop:{one}"} if isinstance(one, str) else {**one, "function": f"workshop:{one['function']}"}
+        {"function": f"workshop:{one}"}
+        if isinstance(one, str)
+        else {**one, "function": f"workshop:{one['function']}"}
         for one in functions
     ]
     path = folder / f"{name}.yaml"
@@ -114,7 +116,9 @@ class Site:
             await topology.create_consumer(bus, topology.host_consumer(defined.host, SHORT_LEASE))
         return document
 
-    def host(self, file: Path, *, env: dict[str, str] | None = None, options: tuple[str, ...] = ()) -> HostProcess:
+    def host(
+        self, file: Path, *, env: dict[str, str] | None = None, options: tuple[str, ...] = ()
+    ) -> HostProcess:
         """Start a process of the host of a file."""
         log = self.folder / f"host-{len(self.hosts)}.log"
         environment = {
@@ -180,7 +184,9 @@ class Desk:
         return await found.call(arguments, caller_of(self.name, **caller))
 
 
-def caller_of(agent: str, *, run: str = "", wait: float = LIMIT, task: str = "1-0", call_id: str = "") -> Caller:
+def caller_of(
+    agent: str, *, run: str = "", wait: float = LIMIT, task: str = "1-0", call_id: str = ""
+) -> Caller:
     return Caller(
         run=run or new_run_id(),
         task=task,

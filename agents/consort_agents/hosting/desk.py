@@ -70,6 +70,7 @@ class Desk:
         self._going: dict[str, asyncio.Task[ToolEnded]] = {}
         self._queued: set[asyncio.Task[ToolEnded]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
         self.held: dict[tuple[str, str], Held] = {}
         self._counts = {"done": 0, "saved": 0, "refused": 0, "late": 0, "in_doubt": 0}
 
@@ -192,6 +193,8 @@ class Desk:
     async def _turn(self, piece: Piece) -> None:
         turn, current = asyncio.Event(), asyncio.current_task()
         assert current is not None
+        if self._closing:
+            raise asyncio.CancelledError
         self._turns.add(piece.call.run, piece.call.tool, turn)
         self._queued.add(current)
         try:
@@ -201,7 +204,8 @@ class Desk:
             self._queued.discard(current)
 
     def give_back_waiting(self) -> None:
-        """Give back the calls whose turn has not come."""
+        """Give back the calls whose turn has not come, and those that still come to it."""
+        self._closing = True
         self._turns.drain()
         for waiting in list(self._queued):
             waiting.cancel()
