@@ -7,15 +7,22 @@ the bus; a skill called directly in a test can be given one made by `Context.off
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from consort_agents.artefacts import Artefacts, MemoryStore, Store, wait_for
 from consort_agents.effects import Effects, Ledger, MemoryLedger, Unknown
+from consort_agents.journal.calls import Calls
+from consort_agents.models.port import Provider
+from consort_agents.thinking.asking import Model
+from consort_agents.thinking.means import Means
+from consort_agents.tools.definition import Tool
 from consort_shared.entries import HandOff
 from consort_shared.messages import PutAnswer
+from consort_shared.profile import Profile
+from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import ArtefactRef, Json
 
 __all__ = ["Artefacts", "Context", "MemoryStore", "Noted", "Store", "Value", "Voice"]
@@ -52,6 +59,9 @@ class Voice(Ledger, Protocol):
 
     async def put(self, note: Noted) -> PutAnswer: ...
 
+    def stream(self, text: str) -> None:
+        """Show a piece of text to whoever watches, as a model writes it; not stored."""
+
 
 class OfflineVoice(MemoryLedger):
     """Nobody listens, and only effects are remembered."""
@@ -64,6 +74,9 @@ class OfflineVoice(MemoryLedger):
 
     async def put(self, note: Noted) -> PutAnswer:
         return PutAnswer(accepted=False, revision=0, why="no bus")
+
+    def stream(self, text: str) -> None:
+        return
 
 
 @dataclass(slots=True)
@@ -88,12 +101,24 @@ class Context:
     trace: str = ""
     """the span of this attempt as a W3C `traceparent`, to be sent along; empty where none is recorded"""
     log: logging.LoggerAdapter[logging.Logger] = field(default_factory=lambda: _offline_log)
+    profile: Profile = field(default_factory=Profile)
+    """who the agent is and how it works, as it stood when the task was granted"""
+    profile_version: str = ""
+    """`file:` and a digest for the profile that the agent brings itself, a revision for one set on the bus"""
+    means: Means = field(default_factory=Means)
+    """what the attempt thinks with; plugged in by the worker, used through `model`"""
     writes: list[Noted] = field(default_factory=list)
+    _spent: list[Usage] = field(default_factory=list)
     voice: Voice = field(default_factory=OfflineVoice)
+    journal: Calls = field(default_factory=Calls)
+    """what was asked of models, tools and others, so that a task that comes again does not ask it twice"""
     effects: Effects = field(init=False)
+    model: Model = field(init=False)
+    """the model that the profile names: `ask` it, or let it `work` with tools"""
 
     def __post_init__(self) -> None:
         self.effects = Effects(self.voice, self.run, self.step)
+        self.model = Model(self, self.means)
 
     @classmethod
     def offline(
@@ -102,19 +127,42 @@ class Context:
         values: Mapping[str, Json] | None = None,
         *,
         effects: Mapping[str, Json] | None = None,
+        model: str | Provider = "",
+        profile: Profile | None = None,
+        tools: Sequence[Tool] = (),
+        journal: Calls | None = None,
     ) -> Context:
         """A context without a bus, for calling a skill directly: artefacts and effects stay in memory.
 
-        `effects` were done by an earlier attempt, each with what it gave.
+        `effects` were done by an earlier attempt, each with what it gave. `model` is the name of one, such as
+        `scripted:rules.yaml`, or a provider; `tools` are those of the agent. A `journal` that
+        was used before gives the answers that are in it.
         """
         given = {key: Value(value, 1, "offline") for key, value in (values or {}).items()}
-        voice = OfflineVoice(dict(effects or {}))
-        return cls("0" * 32, "0-0", "offline", skill, 1, Artefacts(MemoryStore()), values=given, voice=voice)
+        means = Means(agent="offline", tools=tuple(tools))
+        means.name_model(model)
+        return cls(
+            *("0" * 32, "0-0", "offline", skill, 1, Artefacts(MemoryStore())),
+            values=given,
+            voice=OfflineVoice(dict(effects or {})),
+            profile=profile or Profile(),
+            means=means,
+            journal=journal or Calls(),
+        )
 
     @property
     def context(self) -> dict[str, Json]:
         """The context values that the step declares, by key."""
         return {key: value.value for key, value in self.values.items()}
+
+    @property
+    def usage(self) -> Usage:
+        """What this attempt has used of models and tools so far; it is reported with whatever comes of it."""
+        return sum(self._spent, NOTHING)
+
+    def spent(self, usage: Usage) -> None:
+        """Add to what this attempt has used. Callable from any thread."""
+        self._spent.append(usage)
 
     @property
     def stopping(self) -> bool:

@@ -7,11 +7,14 @@ Exception
 ├── Decline             raised by a skill: not mine, let another agent try
 └── NotDone             raised inside an effect: it certainly did not happen
 BaseException
-└── AttemptOver         raised through a skill: this attempt ends here, without a report
+└── AttemptOver         raised through a skill: this attempt ends here
     ├── EffectInDoubt   nobody knows whether an effect happened; a person is asked
-    └── CalledOff       the attempt is no longer wanted
+    ├── CalledOff       the attempt is no longer wanted
+    ├── JournalLost     another process has the task, which is not even acknowledged here
+    └── JournalDiverged the code asks something else than its journal holds; the task fails, or starts over
 
-What ends an attempt is no `Exception`, as `asyncio.CancelledError` is none, so that a
+All but the last of these end it without a report. What ends an attempt
+is no `Exception`, as `asyncio.CancelledError` is none, so that a
 skill's `except Exception` does not turn it into a result.
 """
 
@@ -44,7 +47,7 @@ class NotDone(Exception):
 
 
 class AttemptOver(BaseException):
-    """The attempt ends here, and nothing is reported. Not for skills to catch."""
+    """The attempt ends here, whatever the skill makes of it. Not for skills to catch."""
 
 
 class EffectInDoubt(AttemptOver):
@@ -60,3 +63,20 @@ class CalledOff(AttemptOver):
 
     def __init__(self) -> None:
         super().__init__("the attempt is called off")
+
+
+class JournalLost(AttemptOver):
+    """Another process goes on with the task: this one was taken for dead, and makes no further call."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"another process has the task: it wrote record {position} of its journal")
+        self.position = position
+
+
+class JournalDiverged(AttemptOver):
+    """What was asked before the task came again is not what is asked now. `n` is the call that is missed."""
+
+    def __init__(self, n: int, why: str) -> None:
+        super().__init__(why)
+        self.n = n
+        self.why = why

@@ -16,6 +16,8 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,13 +27,18 @@ from consort_agents.context import Context, Noted, Value
 from consort_agents.effects import Begun, Unknown
 from consort_agents.errors import AgentError, AttemptOver, SkillError
 from consort_agents.finding import find_agent
+from consort_agents.journal.calls import Calls
+from consort_agents.journal.keeping import as_text
+from consort_agents.journal.port import Call, CallKind, Recorded
 from consort_agents.kit import Agent
 from consort_agents.performing import Ended, Returned, attempt_here, not_json
 from consort_agents.pipe import Frame, FrameTooLarge, packed, receive
+from consort_agents.thinking.means import Means
 from consort_agents.tracing import inside, service_of
 from consort_bus.errors import BusError
 from consort_shared.entries import HandOff
 from consort_shared.messages import Declined, Failed, PutAnswer
+from consort_shared.profile import Profile
 from consort_shared.telemetry.logs import About, set_about_everywhere, set_up_logging
 from consort_shared.telemetry.tracing import Tracing, open_tracing
 from consort_shared.values import ArtefactRef, Json, canonical
@@ -39,6 +46,9 @@ from consort_shared.values import ArtefactRef, Json, canonical
 _DIE_WITH_PARENT = 1
 """prctl's PR_SET_PDEATHSIG."""
 ORPHANED = 70
+NO_MODEL_HERE = (
+    'no model can be asked in a process of its own; make the skill async, or give it isolation="thread"'
+)
 
 
 class Line:
@@ -92,6 +102,9 @@ class DistantVoice:
         told = {"turn": self.turn, "text": text, "done": done, "total": total}
         self.line.send({"say": "progress", **told})
 
+    def stream(self, text: str) -> None:
+        return  # no model is asked from here
+
     async def milestone(self, text: str, done: float | None, total: float | None) -> None:
         self.line.ask("milestone", turn=self.turn, text=text, done=done, total=total)
 
@@ -125,6 +138,63 @@ class DistantStore:
         return raw
 
 
+@dataclass(frozen=True, slots=True)
+class DistantBook:
+    """The journal, on the other side of the socket; calls are made here."""
+
+    line: Line
+    turn: int
+
+    @property
+    def replaying(self) -> bool:
+        return bool(self.line.ask("replaying", turn=self.turn))
+
+    async def call(
+        self,
+        kind: CallKind,
+        name: str,
+        request: Json,
+        perform: Callable[[Call], Awaitable[Json]],
+        *,
+        wait: bool = False,
+        shown: Mapping[str, Any] | None = None,
+    ) -> Recorded:
+        begun = await self.begin(kind, name, request, wait=wait, shown=shown)
+        if isinstance(begun, Recorded):
+            return begun
+        since = time.monotonic()
+        try:
+            value = await perform(begun)
+        except Exception as exc:
+            await self.gave_up(begun, type(exc).__name__)
+            raise
+        return await self.answer(begun, value, time.monotonic() - since)
+
+    async def begin(
+        self,
+        kind: CallKind,
+        name: str,
+        request: Json,
+        *,
+        wait: bool = False,
+        shown: Mapping[str, Any] | None = None,
+    ) -> Call | Recorded:
+        asked = {"kind": kind, "name": name, "request": canonical(request), "wait": wait}
+        seen = None if shown is None else canonical(dict(shown))
+        told = self.line.ask("call", turn=self.turn, shown=seen, **asked)
+        if told["value"] is None:
+            return Call(told["n"], told["id"], told["again"])
+        return Recorded(told["n"], told["id"], json.loads(told["value"]), replayed=True)
+
+    async def answer(self, call: Call, value: Json, seconds: float) -> Recorded:
+        told = {"n": call.n, "id": call.id, "value": as_text(value), "seconds": seconds}
+        given = self.line.ask("called", turn=self.turn, **told)
+        return Recorded(call.n, call.id, json.loads(given), replayed=False)
+
+    async def gave_up(self, call: Call, error: str) -> None:
+        self.line.ask("raised", turn=self.turn, n=call.n, id=call.id, error=error)
+
+
 def note_told(note: Noted) -> Frame:
     return {
         "key": note.key,
@@ -148,16 +218,18 @@ def serve(agent: Agent, line: Line, tracing: Tracing | None = None) -> None:
         set_about_everywhere(About(context.run, context.step, context.task, context.skill, agent.name))
         try:
             with inside(tracing, context.trace):
-                answer = _told(attempt_here(skill, json.loads(asked["inputs"]), context))
+                ended = attempt_here(skill, json.loads(asked["inputs"]), context)
+            answer = _told(ended)
         except AttemptOver:
             answer = {"how": "over"}
         except (TypeError, ValueError, RecursionError) as exc:
             answer = _told(not_json(skill, exc))
+        end = {"say": "end", "used": context.usage.model_dump(exclude_defaults=True)}
         try:
-            line.send({"say": "end", **answer})
+            line.send({**end, **answer})
         except FrameTooLarge as exc:
             told = f"{skill.card.name} returned too much: {exc}; store it as an artefact and return its reference"
-            line.send({"say": "end", **_told(Failed(kind="bad-output", message=told, retry=False))})
+            line.send({**end, **_told(Failed(kind="bad-output", message=told, retry=False))})
 
 
 def _told(ended: Ended) -> Frame:
@@ -181,8 +253,12 @@ def _context(asked: Frame, line: Line) -> Context:
         trouble=about["trouble"],
         deadline=about["deadline"],
         trace=about["trace"],
+        profile=Profile.model_validate(about["profile"]),
+        profile_version=about["profile_version"],
         log=logging.LoggerAdapter(logging.getLogger("consort.skill"), told),
         voice=DistantVoice(line, asked["turn"]),
+        means=Means(cannot=NO_MODEL_HERE),
+        journal=Calls(DistantBook(line, asked["turn"])),
     )
 
 
@@ -192,6 +268,8 @@ def _answer(waiting: Future[Any], frame: Frame) -> None:
         waiting.set_result(frame["value"])
     elif error["type"] == "skill":
         waiting.set_exception(SkillError(error["text"], kind=error["kind"], retry=error["retry"]))
+    elif error["type"] == "over":
+        waiting.set_exception(AttemptOver(error["text"]))
     elif error["type"] == "bus":
         waiting.set_exception(BusError(error["text"]))
     else:

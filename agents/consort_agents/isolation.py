@@ -21,15 +21,19 @@ from typing import Any
 
 from consort_agents.context import Context
 from consort_agents.effects import Begun
-from consort_agents.errors import CalledOff, EffectInDoubt, SkillError
+from consort_agents.errors import AttemptOver, CalledOff, EffectInDoubt, SkillError
 from consort_agents.isolated import note_heard
+from consort_agents.journal.keeping import as_text
+from consort_agents.journal.port import Call, Recorded
 from consort_agents.kit import Skill
 from consort_agents.performing import Ended, Returned
 from consort_agents.pipe import Frame, FrameTooLarge, packed, read_frame
 from consort_shared.errors import ConsortError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Declined, Failed
+from consort_shared.profiles_file import stated
 from consort_shared.telemetry.logs import in_force
+from consort_shared.usage import Usage
 from consort_shared.values import Json, canonical
 
 START_LIMIT = 60.0
@@ -55,7 +59,7 @@ class Isolation:
         self._all.add(child)
         try:
             ended = await child.attempt(skill, inputs, context)
-        except (CalledOff, EffectInDoubt):
+        except AttemptOver:
             self._idle.append(child)
             raise
         except BaseException:
@@ -178,6 +182,8 @@ class _Child:
             if frame["turn"] != self._turn:
                 raise ValueError("the attempt that asks is over")
             answer["value"] = await _done_for(frame, context)
+        except AttemptOver as exc:  # `context.effects.over` holds it, to be raised when the child has ended
+            answer["error"] = {"type": "over", "text": str(exc)}
         except SkillError as exc:
             answer["error"] = {"type": "skill", "text": str(exc), "kind": exc.kind, "retry": exc.retry}
         except ConsortError as exc:
@@ -212,6 +218,8 @@ async def _done_for(frame: Frame, context: Context) -> Any:
             await voice.settle(begun, frame["phase"], json.loads(frame["value"]))
             if frame["phase"] == "done":
                 failpoint("effect-reported")
+        case "call" | "called" | "raised" | "replaying":
+            return await _journalled_for(frame, context)
         case "store":
             store = context.artefacts.store
             ref = await store.put(frame["data"], media_type=frame["media_type"], name=frame["name"])
@@ -221,11 +229,38 @@ async def _done_for(frame: Frame, context: Context) -> Any:
     return None
 
 
+async def _journalled_for(frame: Frame, context: Context) -> Any:
+    book = context.journal.book
+    match frame["what"]:
+        case "replaying":
+            return book.replaying
+        case "call":
+            seen = None if frame["shown"] is None else json.loads(frame["shown"])
+            request = json.loads(frame["request"])
+            begun = await book.begin(frame["kind"], frame["name"], request, wait=frame["wait"], shown=seen)
+            if isinstance(begun, Recorded):
+                return {"n": begun.n, "id": begun.id, "value": as_text(begun.value)}
+            failpoint("call-begun")
+            return {"n": begun.n, "id": begun.id, "again": begun.again, "value": None}
+        case "called":
+            failpoint("call-made")
+            call = Call(frame["n"], frame["id"], False)
+            answered = await book.answer(call, json.loads(frame["value"]), frame["seconds"])
+            return as_text(answered.value)
+        case _:
+            await book.gave_up(Call(frame["n"], frame["id"], False), frame["error"])
+    return None
+
+
 def _about(context: Context) -> bytes:
     told: dict[str, Any] = {
         name: getattr(context, name)
-        for name in ("run", "task", "step", "skill", "attempt", "trouble", "deadline", "trace")
+        for name in (
+            *("run", "task", "step", "skill", "attempt", "trouble", "deadline", "trace"),
+            "profile_version",
+        )
     }
+    told["profile"] = stated(context.profile)
     told["handoff"] = context.handoff.model_dump(mode="json")
     told["values"] = {
         key: {
@@ -240,6 +275,8 @@ def _about(context: Context) -> bytes:
 
 
 def _ended(frame: Frame, context: Context) -> Ended:
+    if used := frame.get("used"):
+        context.spent(Usage.model_validate(used))
     match frame["how"]:
         case "returned":
             writes = [note_heard(told) for told in frame["writes"]]

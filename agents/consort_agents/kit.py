@@ -10,14 +10,21 @@ checked against it. Knows nothing of the bus.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from consort_agents.context import Context
 from consort_agents.errors import AgentError
+from consort_agents.journal.port import Divergence
 from consort_agents.signatures import Signature, signature_of
+from consort_agents.tools.definition import Tool
+from consort_agents.tools.functions import tool
 from consort_shared.card import AgentCard, SkillCard
+from consort_shared.profile import Profile
+from consort_shared.profiles_file import card_of, load_profile, profile_of_value
 from consort_shared.values import Json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,7 +62,14 @@ class Agent:
     process works on at a time. `lease` is after how many seconds of silence of a process its task goes to
     another; a living process renews it by itself, however long the work takes. A task that was delivered
     more than `poison_after` times is not begun again. With `isolation="process"` plain functions run in
-    child processes, which can be killed.
+    child processes, which can be killed. `divergence` says what becomes of a task that came again and whose
+    code now asks something else than its journal holds: it fails, or starts over (`restart`).
+
+    `profile` says who it is and how it works, as long as no version is set for it on the bus: a `Profile`, a
+    mapping, or the path of a TOML or YAML file, beside the module that makes the agent. `model` is the model
+    that is asked where the profile names none. `tools` are what models may call when the agent works with
+    them: tools, plain functions, or the names of shared ones. Raises AgentError, InvalidInput for a profile
+    that is none.
     """
 
     name: str
@@ -65,7 +79,20 @@ class Agent:
     lease: float = 10.0
     poison_after: int = 5
     isolation: Isolation = "thread"
+    divergence: Divergence = "fail"
+    model: str = ""
+    profile: Profile | Mapping[str, Any] | str | Path | None = None
+    tools: Sequence[Tool | Callable[..., Any] | str] = ()
+    own_profile: Profile | None = field(init=False, default=None)
+    own_tools: tuple[Tool, ...] = field(init=False, default=())
+    shared_tools: tuple[str, ...] = field(init=False, default=())
+    """names of tools that hosts on the bus offer, as `host.tool`, with `*` as a pattern"""
     skills: dict[str, Skill] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.own_profile = _profile(self.profile)
+        self.own_tools = _tools(self.name, [one for one in self.tools if not isinstance(one, str)])
+        self.shared_tools = tuple(one for one in self.tools if isinstance(one, str))
 
     def skill(
         self, name: str, *, description: str = "", isolation: Isolation | None = None
@@ -90,7 +117,7 @@ class Agent:
         if not self.skills:
             raise AgentError(f'agent {self.name!r} has no skill; declare one with @agent.skill("…")')
         try:
-            return AgentCard(
+            card = AgentCard(
                 name=self.name,
                 version=self.version,
                 description=self.description,
@@ -101,6 +128,9 @@ class Agent:
             )
         except ValueError as exc:
             raise AgentError(f"agent {self.name!r} cannot be announced: {exc}") from exc
+        if self.own_profile is None:
+            return card
+        return card.model_copy(update={"profile": card_of(self.own_profile)})
 
     def _isolated(self, skill: Skill, asked: Isolation | None) -> bool:
         wanted = self.isolation if asked is None else asked
@@ -124,3 +154,34 @@ def _understand(name: str, function: Callable[..., Any], description: str) -> Sk
     except ValueError as exc:
         raise AgentError(f"skill {name!r}: {exc}") from exc
     return Skill(card, function, understood)
+
+
+def _profile(given: Profile | Mapping[str, Any] | str | Path | None) -> Profile | None:
+    """Raises InvalidInput for what is no profile."""
+    match given:
+        case None | Profile():
+            return given
+        case str() | Path():
+            return load_profile(_beside() / given)
+        case _:
+            return profile_of_value(given, "profile=…")
+
+
+def _beside() -> Path:
+    """The folder of the module that makes an agent: the first one up the stack that is not this one."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    file = frame.f_globals.get("__file__")
+    return Path(file).resolve().parent if isinstance(file, str) else Path.cwd()
+
+
+def _tools(agent: str, given: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
+    """Tools, and functions made tools. Raises AgentError for two of one name, and what cannot be a tool."""
+    found: dict[str, Tool] = {}
+    for one in given:
+        made: Tool = one if hasattr(one, "definition") else tool(one)  # type: ignore[assignment]
+        if made.definition.name in found:
+            raise AgentError(f"agent {agent!r} has two tools named {made.definition.name!r}")
+        found[made.definition.name] = made
+    return tuple(found.values())

@@ -43,6 +43,7 @@ from consort_shared.messages import (
     PutAnswer,
     Report,
 )
+from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import Json
 
 PATIENCE = 600.0
@@ -86,12 +87,22 @@ class Speaker:
         self.artefacts = artefacts
         self.instance = instance
 
-    async def report(self, task: Task, outcome: Outcome, seconds: float, *, span: str | None = None) -> None:
+    async def report(
+        self,
+        task: Task,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        usage: Usage = NOTHING,
+        span: str | None = None,
+    ) -> None:
         """The last word on an attempt; returns when it is stored. `span` is the one it is said under.
 
         Raises BusError after long trying.
         """
         report = Report(task=task.granted.task, instance=self.instance, outcome=outcome, seconds=seconds)
+        if usage:
+            report = report.model_copy(update={"usage": usage})
         await self.say(task, report, span=span)
 
     async def heed(
@@ -178,6 +189,12 @@ class AttemptVoice:
         granted = self.task.granted
         told = {"step": granted.path, "text": text[:PROGRESS_LIMIT], "done": done, "total": total}
         subject = str(LiveSubject(self.task.run, granted.agent, granted.task))
+        self.loop.call_soon_threadsafe(self.speaker.whisper, subject, json.dumps(told).encode())
+
+    def stream(self, text: str) -> None:
+        granted = self.task.granted
+        subject = str(LiveSubject(self.task.run, granted.agent, granted.task))
+        told = {"step": granted.path, "tokens": text}
         self.loop.call_soon_threadsafe(self.speaker.whisper, subject, json.dumps(told).encode())
 
     async def milestone(self, text: str, done: float | None, total: float | None) -> None:

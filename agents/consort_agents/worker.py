@@ -21,11 +21,14 @@ from consort_agents import telling
 from consort_agents.admission import Admission, growing
 from consort_agents.attendance import Attendance
 from consort_agents.draining import LAST_TRIES, cancelled, finished
-from consort_agents.errors import AgentError, AttemptOver
+from consort_agents.errors import AgentError, AttemptOver, JournalLost
 from consort_agents.heeding import OVERDUE_AFTER, Heeding, InHand
+from consort_agents.journal.opening import Journals
 from consort_agents.kit import Agent
+from consort_agents.profiles import Profiles
 from consort_agents.speaking import Speaker
 from consort_agents.tasks import NotATask, Task, read_task
+from consort_agents.thinking.equipment import Equipment
 from consort_agents.working import Working
 from consort_bus import subjects
 from consort_bus.artefacts import Artefacts
@@ -35,6 +38,7 @@ from consort_bus.errors import AccessDenied, BusError
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
 from consort_bus.pull import Delivery, Pull
+from consort_bus.sealing import Box
 from consort_bus.subjects import ControlSubject
 from consort_bus.wire import Wire
 from consort_shared.codec import decode
@@ -83,8 +87,19 @@ class Worker:
         self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self._attendance.instance)
         self._in_hand: dict[tuple[str, str], InHand] = {}
         self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
+        journals = Journals(
+            wire, self._seal, self._artefacts, Box(bus.mac_key), self._attendance.instance, agent.divergence
+        )
         self._working = Working(
-            self.card, name or "", self._speaker, self._artefacts, self._attendance, tracing
+            self.card,
+            name or "",
+            self._speaker,
+            self._artefacts,
+            self._attendance,
+            tracing,
+            Profiles(wire, self.card.name, agent.own_profile),
+            Equipment(agent, now=self._attendance.now),
+            journals,
         )
         self._admission = Admission(
             self.card, self.agent.skills, self._heeding, self._attendance, self._working.report
@@ -208,6 +223,9 @@ class Worker:
         except (NotATask, DecodeError) as exc:
             log.warning("agent %s: a message is set aside: %s", self.card.name, exc)
             delivery.term(str(exc))
+        except JournalLost as exc:
+            # The newest delivery is another process's: an acknowledgement from here would end its task.
+            log.info("agent %s: a task is let go of: %s", self.card.name, exc)
         except AttemptOver as exc:
             log.info("agent %s: an attempt ends without a report: %s", self.card.name, type(exc).__name__)
             _newest(held, delivery).ack()

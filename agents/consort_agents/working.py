@@ -17,18 +17,26 @@ from consort_agents.attendance import Attendance
 from consort_agents.context import Context, Value
 from consort_agents.heeding import InHand
 from consort_agents.isolation import Isolation
+from consort_agents.journal.attempting import journalled
+from consort_agents.journal.calls import Calls
+from consort_agents.journal.opening import Journals
+from consort_agents.journal.port import Divergence
 from consort_agents.kit import Skill
-from consort_agents.performing import attempt, not_json, outcome_of
+from consort_agents.performing import Ended, attempt, not_json, outcome_of
+from consort_agents.profiles import InForce, Profiles
 from consort_agents.speaking import AttemptVoice, Speaker
 from consort_agents.tasks import Task, inputs_of, values_of
+from consort_agents.thinking.equipment import Equipment
 from consort_agents.tracing import spans_of
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
+from consort_bus.profiles import ProfileAway
 from consort_shared.card import AgentCard
 from consort_shared.errors import DecodeError
 from consort_shared.failpoints import failpoint
 from consort_shared.messages import Failed, Outcome
 from consort_shared.telemetry.tracing import Tracing
-from consort_shared.values import NoSuchPath
+from consort_shared.usage import NOTHING
+from consort_shared.values import Json, NoSuchPath
 
 
 class Working:
@@ -42,11 +50,17 @@ class Working:
         artefacts: Artefacts,
         attendance: Attendance,
         tracing: Tracing | None,
+        profiles: Profiles,
+        equipment: Equipment,
+        journals: Journals,
     ) -> None:
         self._card = card
+        self._journals = journals
         self._speaker = speaker
         self._artefacts = artefacts
         self._attendance = attendance
+        self._profiles = profiles
+        self._equipment = equipment
         self._pool = ThreadPoolExecutor(card.slots, thread_name_prefix=card.name)
         self._isolation = Isolation(isolated)
         self._spans = spans_of(tracing, card, attendance.instance)
@@ -73,7 +87,8 @@ class Working:
         if spans is not None:
             spans.reporting()
         span = None if spans is None else spans.report_span
-        await self._speaker.report(held.task, outcome, seconds, span=span)
+        used = NOTHING if held.context is None else held.context.usage
+        await self._speaker.report(held.task, outcome, seconds, usage=used, span=span)
         if spans is not None:
             spans.reported()
         telling.reported(held, outcome, seconds)
@@ -105,24 +120,34 @@ class Working:
         try:
             inputs = await inputs_of(held.task, self._artefacts)
             values = await values_of(held.task, self._artefacts)
-        except (DecodeError, NoSuchPath, ArtefactMissing, ArtefactCorrupt) as exc:
-            lost = isinstance(exc, ArtefactMissing | ArtefactCorrupt)
+            profile = await self._profiles.of(held.task.granted)
+        except (DecodeError, NoSuchPath, ArtefactMissing, ArtefactCorrupt, ProfileAway) as exc:
+            lost = isinstance(exc, ArtefactMissing | ArtefactCorrupt | ProfileAway)
             if lost and held.delivery.delivered < self._card.poison_after:
                 raise  # it may be there when the task comes again
             return Failed(kind="unreadable-task", message=str(exc))
         spans = held.spans
         if spans is not None:
             spans.given(inputs)
-        context = held.context = self._context(held.task, values, "" if spans is None else spans.inner)
-        if skill.isolated:
-            ended = await self._isolation.attempt(skill, inputs, context)
-        else:
-            held.in_thread = not skill.is_async
-            ended = await attempt(skill, inputs, context, self._pool)
-            held.in_thread = False
+        trace = "" if spans is None else spans.inner
+        context = held.context = self._context(held.task, values, profile, trace)
+        book = self._journals.of(held)
+        context.journal = Calls(book, asyncio.get_running_loop())
+        over = "restart" in (self._journals.divergence, context.profile.divergence)
+        policy: Divergence = "restart" if over else "fail"
+        ended = await journalled(book, policy, context, lambda: self._ended(held, skill, inputs, context))
         return await outcome_of(ended, skill, self._artefacts)
 
-    def _context(self, task: Task, values: dict[str, Value], trace: str) -> Context:
+    async def _ended(self, held: InHand, skill: Skill, inputs: dict[str, Json], context: Context) -> Ended:
+        """One run of the skill. Raises CancelledError, AttemptOver."""
+        if skill.isolated:
+            return await self._isolation.attempt(skill, inputs, context)
+        held.in_thread = not skill.is_async
+        ended = await attempt(skill, inputs, context, self._pool)
+        held.in_thread = False
+        return ended
+
+    def _context(self, task: Task, values: dict[str, Value], profile: InForce, trace: str) -> Context:
         granted = task.granted
         loop = asyncio.get_running_loop()
         return Context(
@@ -139,4 +164,7 @@ class Working:
             log=telling.logger(task),
             voice=AttemptVoice(self._speaker, task, loop),
             trace=trace,
+            profile=profile.profile,
+            profile_version=profile.version,
+            means=self._equipment.means(),
         )

@@ -183,9 +183,17 @@ class AgentSeal:
         )
 
     def signed(self, subject: str, payload: bytes) -> Wrapped:
-        """A card or a sign of life, provably this agent's."""
+        """A card, a sign of life or a record of its journal, provably this agent's."""
         headers = {CONTENT_TYPE: MSGPACK, SCHEMA: VERSION, CODE: seal.code(self._key, subject, payload)}
         return Wrapped(subject, payload, headers)
+
+    def genuine_own(self, subject: str, payload: bytes, headers: Mapping[str, str] | None) -> bool:
+        """Whether something is this agent's own word, as `signed` made it, and no answer of the server."""
+        return (
+            headers is not None
+            and FORWARDED not in headers
+            and seal.genuine(self._key, subject, payload, headers.get(CODE))
+        )
 
     def token(self, headers: Mapping[str, str], run: str, task: str, nonce: str) -> bytes:
         """The attempt's token. Raises DecodeError."""

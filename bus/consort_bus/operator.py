@@ -1,4 +1,4 @@
-"""What an operator may do: mend runs, have dead letters judged again or drop them, pause agents.
+"""What an operator may do: mend runs, have dead letters judged again or drop them, pause agents, set their profiles.
 
     async with operating() as operator:
         for letter in await operator.letters():
@@ -18,7 +18,8 @@ from consort_bus.credentials import Credentials
 from consort_bus.dead_letters import DeadLetters, Redrove
 from consort_bus.embedded import DEFAULT_FOLDER
 from consort_bus.letters import Letter
-from consort_bus.pausing import Applied, PausedAgent, Pausing
+from consort_bus.pausing import Applied, PausedAgent
+from consort_bus.profiling import ProfileMoved, ProfileSet, Profiling
 from consort_bus.refusals import (
     LetterSettled,
     NotAllowed,
@@ -42,6 +43,8 @@ __all__ = [
     "Operator",
     "OperatorError",
     "PausedAgent",
+    "ProfileMoved",
+    "ProfileSet",
     "Redrove",
     "UnknownAgent",
     "UnknownLetter",
@@ -49,7 +52,7 @@ __all__ = [
 ]
 
 
-class Operator(DeadLetters, Pausing):
+class Operator(DeadLetters, Profiling):
     """Talks to the bus as an operator. Made by `operating`, or over any connection of an operator."""
 
     @classmethod

@@ -33,6 +33,7 @@ __all__ = [
     "Stored",
     "StreamAway",
     "ask",
+    "at_sequence",
     "bears_server_headers",
     "last",
     "last_of",
@@ -165,6 +166,19 @@ async def read(
 async def last(wire: Wire, stream: str, subject: str, *, patience: float = 10.0) -> Stored | None:
     """The last message of one subject, or None. Raises NoAnswer, ReadRefused, AccessDenied."""
     msg = await ask(wire, stream, direct_get(stream, subject), b"", patience)
+    if not _is_stored(msg):
+        if status(msg) == 404:
+            return None
+        raise ReadRefused(stream, _description(msg))
+    return _stored(msg, _OF_ONE)
+
+
+async def at_sequence(wire: Wire, stream: str, seq: int, *, patience: float = 10.0) -> Stored | None:
+    """The message at a sequence, or None: it is gone, or a replica has not got it yet.
+
+    Raises NoAnswer, ReadRefused, AccessDenied.
+    """
+    msg = await ask(wire, stream, direct_get(stream), json.dumps({"seq": seq}).encode(), patience)
     if not _is_stored(msg):
         if status(msg) == 404:
             return None

@@ -25,6 +25,14 @@ class SkillCard(_Part):
     output_schema: dict[str, Json] | None = None
 
 
+class ProfileCard(_Part):
+    """Who an agent is by the profile that it brings itself; a later version on the bus takes precedence."""
+
+    role: str = ""
+    goal: str = ""
+    version: str = Field(default="", description="`file:` and the beginning of the profile's digest")
+
+
 class AgentCard(_Part):
     """What an agent says of itself. Every process under one agent's name shows the same card."""
 
@@ -42,6 +50,7 @@ class AgentCard(_Part):
     encoding: Encoding = Field(
         default="msgpack", description="of the tasks, orders and answers that its processes read"
     )
+    profile: ProfileCard | None = None
 
 
 class Announce(_Part):

@@ -21,6 +21,7 @@ from consort_shared.codec import Tagged
 from consort_shared.ids import Digest, Name, RunId, SkillName, Token
 from consort_shared.messages import EffectKey, Output
 from consort_shared.plan.model import Plan
+from consort_shared.usage import Usage
 from consort_shared.values import Json
 
 SCHEMA = 2
@@ -114,6 +115,9 @@ class Granted(Tagged):
     why: str = Field(default="", description="why this agent")
     trouble: str = Field(default="", description="why the attempt before this one failed")
     key: str = ""
+    profile: int = Field(
+        default=0, ge=0, description="the revision of the agent's profile that counts; 0: the agent's own"
+    )
 
 
 class Waiting(Tagged):
@@ -157,6 +161,7 @@ class Accepted(Tagged):
     instance: str
     output: Output
     seconds: float = 0.0
+    usage: Usage | None = None
 
 
 class Failure(Tagged):
@@ -170,6 +175,7 @@ class Failure(Tagged):
     message: str
     retry_at: float | None = None
     counts: bool = Field(default=True, description="whether it uses up one of the step's attempts")
+    usage: Usage | None = None
 
 
 class Skipped(Tagged):
@@ -209,6 +215,7 @@ class Refused(Tagged):
     put: str = ""
     stream: str = Field(default="", description="of a message that was set aside: the stream it stands in")
     seq: int = Field(default=0, description="and its sequence there")
+    usage: Usage | None = Field(default=None, description="what was used for a report that does not count")
 
 
 class Extended(Tagged):

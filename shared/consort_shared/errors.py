@@ -3,6 +3,7 @@
 ConsortError
 ├── InvalidInput          what a person or a program handed in cannot be used
 │   ├── PlanError         a plan, with every fault and its place
+│   ├── ProfileError      a profile, likewise
 │   └── DecodeError       bytes that no version of ours can read
 │       └── TooNew        of a later version                  (consort_shared.upcast)
 ├── BusError              what the bus could not do           (consort_bus.errors)
@@ -29,7 +30,7 @@ class InvalidInput(ConsortError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with a plan. `where` is a path such as `steps.draft.needs`; `line` counts from 1."""
+    """One thing wrong with a plan or a profile. `where` is a path such as `steps.draft.needs`; `line` counts from 1."""
 
     where: str
     what: str
@@ -44,6 +45,16 @@ class PlanError(InvalidInput):
     """A plan that cannot be run, with every fault found in it."""
 
     def __init__(self, faults: Sequence[Fault], source: str = "plan") -> None:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        super().__init__(f"{source}: {len(faults)} fault{'s' if len(faults) != 1 else ''}\n{lines}")
+        self.faults = tuple(faults)
+        self.source = source
+
+
+class ProfileError(InvalidInput):
+    """A profile that no agent can have, with every fault found in it."""
+
+    def __init__(self, faults: Sequence[Fault], source: str = "profile") -> None:
         lines = "\n".join(f"  {fault}" for fault in faults)
         super().__init__(f"{source}: {len(faults)} fault{'s' if len(faults) != 1 else ''}\n{lines}")
         self.faults = tuple(faults)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from consort_shared.codec import Tagged
 from consort_shared.ids import Digest, Name, RunId, Token
 from consort_shared.plan.model import Plan
+from consort_shared.usage import Usage
 from consort_shared.values import ArtefactRef, Json, digest
 
 POISON = "poison"
@@ -170,6 +171,7 @@ class Report(Tagged):
     instance: Token
     outcome: Outcome
     seconds: float = Field(default=0.0, ge=0, description="working time")
+    usage: Usage | None = Field(default=None, description="of models and tools, where the attempt used any")
 
 
 class Progress(Tagged):

@@ -22,8 +22,8 @@ class ThinkingLimits(BaseModel):
     calls: int | None = Field(default=None, ge=0, description="calls of models in one task")
     tool_calls: int | None = Field(default=None, ge=0)
     tokens: int | None = Field(default=None, ge=1, description="in and out, of one task")
-    dollars: float | None = Field(default=None, gt=0)
-    seconds: float | None = Field(default=None, gt=0)
+    dollars: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     context_tokens: int = Field(
         default=100_000, ge=1000, description="of one request; older parts are compacted"
     )
@@ -49,6 +49,10 @@ class Profile(BaseModel):
         default=None, description="names, or patterns with `*`, of the tools it may use; None for all it has"
     )
     limits: ThinkingLimits = ThinkingLimits()
+    summaries: Literal["extract", "model"] = Field(
+        default="extract",
+        description="who summarises a conversation that is too long: put together from its messages, or the model",
+    )
     divergence: Literal["fail", "restart"] = "fail"
 
     def system(self) -> str:
@@ -71,7 +75,7 @@ class ProfileVersion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     agent: Token
-    profile: Profile
+    profile: Profile | None = Field(description="null: the one that the agent brings itself stands again")
     by: str = ""
     why: str = ""
     back_to: int = Field(default=0, description="the revision that this one brings back, 0 for none")

@@ -8,9 +8,14 @@ a token of a small model costs a fraction of a micro-dollar, and sums of integer
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 from pydantic import BaseModel, ConfigDict, Field
 
 NANO = 1_000_000_000
+MOST = 2**53 - 1
+"""What any of these numbers may be at most, so that every language can hold it; sums stay there."""
+Count: TypeAlias = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class Usage(BaseModel):
@@ -18,20 +23,22 @@ class Usage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    calls: int = Field(default=0, ge=0, description="requests to models that were answered")
-    replayed: int = Field(default=0, ge=0, description="calls answered from the journal, at no cost")
-    input_tokens: int = Field(default=0, ge=0, description="all that went in, cached or not")
-    cache_read_tokens: int = Field(default=0, ge=0)
-    cache_write_tokens: int = Field(default=0, ge=0)
-    output_tokens: int = Field(default=0, ge=0)
-    reasoning_tokens: int = Field(default=0, ge=0, description="of the output, what was thinking")
-    cost: int = Field(default=0, ge=0, description="nano-dollars (1e-9 USD)")
-    unpriced: int = Field(default=0, ge=0, description="calls of models whose price is not known")
-    tool_calls: int = Field(default=0, ge=0)
-    tool_calls_saved: int = Field(default=0, ge=0, description="answered without doing them again")
+    calls: Count = Field(default=0, description="requests to models that were answered")
+    replayed: Count = Field(default=0, description="calls answered from the journal, at no cost")
+    input_tokens: Count = Field(default=0, description="all that went in, cached or not")
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    output_tokens: Count = 0
+    reasoning_tokens: Count = Field(default=0, description="of the output, what was thinking")
+    cost: Count = Field(default=0, description="nano-dollars (1e-9 USD)")
+    unpriced: Count = Field(default=0, description="calls of models whose price is not known")
+    tool_calls: Count = 0
+    tool_calls_saved: Count = Field(default=0, description="answered without doing them again")
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
+        """What is zero stays unset, so that it takes no place on the wire."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields}
+        return Usage(**{name: min(total, MOST) for name, total in sums.items() if total})
 
     def __bool__(self) -> bool:
         return self != NOTHING

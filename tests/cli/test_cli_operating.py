@@ -385,11 +385,14 @@ def test_how_long_everything_is_kept_is_said_once(here: Here) -> None:
             assert option in refused.err
     short = here("bus", "setup", "--keep-artefacts", "2d")
     assert (short.code, "the log that refers to them is kept for 30 days" in short.err) == (2, True)
-    assert here("bus", "setup", "--keep", "90d", "--keep-dead", "14d").out.count("updated") == 4
+    assert here("bus", "setup", "--keep", "90d", "--keep-dead", "14d").out.count("updated") == 6
     assert here("bus", "setup").out == "all is as it should be\n"
     checked = here("bus", "check")
     assert checked.code == 0, checked.out
-    assert "kept: log, context and artefacts 90 days, dead letters 14 days" in checked.out
+    assert (
+        "kept: log, context, journals, calls of tools and artefacts 90 days, dead letters 14 days"
+        in checked.out
+    )
     [kept] = [one for one in here("bus", "check", "--json").json if one["what"] == "kept"]
     assert (kept["level"], kept["seconds"]["LOG"], kept["seconds"]["DEAD"]) == (
         "note",

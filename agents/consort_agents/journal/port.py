@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from consort_shared.journal import CallKind
 from consort_shared.values import Json
 
-CallKind: TypeAlias = Literal["model", "tool", "question", "delegation", "value"]
-"""What is called. A `value` is something that code determines once, such as the time or a random number."""
+__all__ = ["Call", "CallKind", "Divergence", "Journal", "Recorded"]
+
 Divergence: TypeAlias = Literal["fail", "restart"]
 """What to do when the code asks something else than before: fail the task, or start it over, paying again."""
 

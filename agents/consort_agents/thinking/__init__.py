@@ -1,0 +1,1 @@
+"""Thinking: asking models (`asking`), working with tools (`loop`), what bounds it (`limits`, `guard`, `compaction`)."""

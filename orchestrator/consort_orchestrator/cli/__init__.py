@@ -71,6 +71,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "access": ("serving:access", "Credentials for agents, clients and others."),
     },
     "Other": {
+        "dev": ("dev:dev", "A fake of the Messages API, and which models can be used."),
         "protocol": ("protocol:protocol", "The wire contract: schemas, test vectors, a check of agents."),
         "version": ("other:version", "The version of Consort."),
         "completion": ("other:completion", "The shell's completion of this command."),

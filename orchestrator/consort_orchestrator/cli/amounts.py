@@ -21,6 +21,8 @@ _KEPT = {
     subjects.LOG: "log",
     subjects.CONTEXT: "context",
     subjects.ARTEFACTS: "artefacts",
+    subjects.JOURNAL: "journals",
+    subjects.TOOLS: "calls of tools",
     subjects.DEAD: "dead letters",
 }
 

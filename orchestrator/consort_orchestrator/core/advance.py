@@ -285,23 +285,24 @@ class Advance:
         except (ExpressionError, NoSuchPath) as exc:
             self._fail(node, str(exc))
             return
-        self.emit(
-            Granted(
-                path=node.path,
-                task=f"{self.run.n + 1}-{self._grants}",
-                attempt=node.attempts + 1,
-                agent=choice.agent,
-                skill=step.skill,
-                inputs=inputs.value,
-                holes=tuple(inputs.holes),
-                handoff=handoff,
-                deadline=self.world.now + step.timeout,
-                nonce=f"{self.world.nonce}{self._grants}",
-                why=choice.why,
-                trouble=node.trouble,
-                key=key,
-            )
+        granted = Granted(
+            path=node.path,
+            task=f"{self.run.n + 1}-{self._grants}",
+            attempt=node.attempts + 1,
+            agent=choice.agent,
+            skill=step.skill,
+            inputs=inputs.value,
+            holes=tuple(inputs.holes),
+            handoff=handoff,
+            deadline=self.world.now + step.timeout,
+            nonce=f"{self.world.nonce}{self._grants}",
+            why=choice.why,
+            trouble=node.trouble,
+            key=key,
         )
+        if choice.profile:
+            granted = granted.model_copy(update={"profile": choice.profile})
+        self.emit(granted)
         self._grants += 1
         self._given[choice.agent] = self._given.get(choice.agent, 0) + 1
 

@@ -24,7 +24,7 @@ from consort_orchestrator.core.moves import (
     task_at,
     wait_for,
 )
-from consort_orchestrator.core.state import IllegalMove, Kept, Phase, Role, Run
+from consort_orchestrator.core.state import RUN_ITSELF, IllegalMove, Kept, Node, Phase, Role, Run
 from consort_shared.entries import (
     Accepted,
     Closed,
@@ -56,6 +56,7 @@ from consort_shared.entries import (
     Written,
 )
 from consort_shared.messages import POISON, PutAnswer
+from consort_shared.usage import Usage
 
 DECLINED = "declined"
 """The kind of failure that is an agent's no; the first of an agent does not count against the retry limit."""
@@ -187,6 +188,8 @@ def _accepted(run: Run, fact: Accepted) -> None:
     node = attempt(run, fact.path, fact.task, stopping=True)
     move(run, node, Phase.DONE)
     node.output = fact.output
+    if fact.usage is not None:
+        _used(run, node, fact.usage)
     if node.spec is not None and node.spec.undo is not None:
         run.undoable.append(node.path)
 
@@ -203,6 +206,8 @@ def _failure(run: Run, fact: Failure) -> None:
         node.noted.clear()
     node.trouble = trouble
     run.failed[fact.task] = trouble
+    if fact.usage is not None:
+        _used(run, node, fact.usage)
     if fact.kind == POISON:
         run.poisoned.append(fact.task)
     if fact.kind == DECLINED:
@@ -210,6 +215,12 @@ def _failure(run: Run, fact: Failure) -> None:
     if fact.counts:
         node.counted += 1
         node.failures[fact.agent] = node.failures.get(fact.agent, 0) + 1
+
+
+def _used(run: Run, node: Node | None, usage: Usage) -> None:
+    run.usage += usage
+    if node is not None:
+        node.usage += usage
 
 
 def _shared(run: Run, fact: Shared) -> None:
@@ -248,5 +259,7 @@ def _refused(run: Run, fact: Refused) -> None:
         run.puts[fact.put] = PutAnswer(accepted=False, revision=0, why=fact.why)
     if fact.what == "report":
         run.late.add(fact.task)
+        if fact.usage is not None:
+            _used(run, run.nodes.get(run.tasks.get(fact.task, RUN_ITSELF)), fact.usage)
     elif fact.what == "effect":
         run.stray.add(fact.task)

@@ -11,6 +11,7 @@ from typing import Any
 
 from consort_orchestrator.core.state import RUN_ITSELF, Effected, Node, Run
 from consort_shared.messages import Output
+from consort_shared.usage import Usage
 from consort_shared.values import Json
 
 
@@ -39,18 +40,26 @@ def portrait(run: Run) -> dict[str, Json]:
         "given_up": list(run.given_up),
         "redriven": sorted(run.redriven),
         "poisoned": run.poisoned,
+        "usage": _usage(run.usage),
     }
     return made | {name: part for name, part in later.items() if part}
 
 
 def _step(node: Node) -> dict[str, Json]:
-    return {
+    made: dict[str, Json] = {
         "phase": node.phase.value,
         "attempts": node.attempts,
         "agent": node.agent,
         "why": node.why,
         "output": _digest(node.output),
     }
+    if node.usage:
+        made["usage"] = _usage(node.usage)
+    return made
+
+
+def _usage(usage: Usage) -> dict[str, Json]:
+    return usage.model_dump(exclude_defaults=True)
 
 
 def _effects(run: Run) -> dict[str, dict[str, Json]]:

@@ -7,7 +7,7 @@ agent has acknowledged the order to stop.
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from consort_orchestrator.core.advance import Advance
 from consort_orchestrator.core.apply import DECLINED
@@ -16,8 +16,10 @@ from consort_orchestrator.core.said import Said
 from consort_orchestrator.core.state import Node, Phase, Run, node_in_hand, node_of_task
 from consort_shared.entries import Accepted, Failure, Noted, Refused
 from consort_shared.messages import Declined, Done, Failed, Progress, Report
+from consort_shared.usage import Usage
 
 CONFLICT = "context-conflict"
+F = TypeVar("F", Accepted, Failure, Refused)
 
 
 def report(going: Advance, said: Said, told: Report) -> None:
@@ -32,26 +34,25 @@ def report(going: Advance, said: Said, told: Report) -> None:
         case Done():
             trouble = conflict(run, outcome.writes)
             if trouble:
-                attempt_failed(going, node, CONFLICT, trouble, retry=True)
+                attempt_failed(going, node, CONFLICT, trouble, retry=True, usage=told.usage)
                 return
             for write in outcome.writes:
                 going.emit(written(run, node, write))
-            going.end(
-                Accepted(
-                    path=node.path,
-                    task=node.task,
-                    agent=node.agent,
-                    instance=told.instance,
-                    output=outcome.output,
-                    seconds=told.seconds,
-                ),
-                node.path,
+            accepted = Accepted(
+                path=node.path,
+                task=node.task,
+                agent=node.agent,
+                instance=told.instance,
+                output=outcome.output,
+                seconds=told.seconds,
             )
+            going.end(_paid(accepted, told.usage), node.path)
         case Failed():
-            attempt_failed(going, node, outcome.kind, outcome.message, retry=outcome.retry)
+            retry = outcome.retry
+            attempt_failed(going, node, outcome.kind, outcome.message, retry=retry, usage=told.usage)
         case Declined():
             again = node.agent in node.declined
-            attempt_failed(going, node, DECLINED, outcome.why, retry=True, counts=again)
+            attempt_failed(going, node, DECLINED, outcome.why, retry=True, counts=again, usage=told.usage)
         case _:
             assert_never(outcome)
 
@@ -89,7 +90,7 @@ def _late(going: Advance, said: Said, report: Report) -> None:
         why = f"the end was forced before it came; but it says that `{node.undoes}` is undone after all"
     else:
         return
-    going.emit(Refused(what="report", sender=said.sender, task=report.task, why=why))
+    going.emit(_paid(Refused(what="report", sender=said.sender, task=report.task, why=why), report.usage))
 
 
 def _said_before(run: Run, node: Node, report: Report) -> bool:
@@ -106,8 +107,20 @@ def _said_before(run: Run, node: Node, report: Report) -> bool:
             assert_never(outcome)
 
 
+def _paid(fact: F, usage: Usage | None) -> F:
+    """A fact with what was used, where anything was: that of an agent that computes bears nothing of it."""
+    return fact.model_copy(update={"usage": usage}) if usage else fact
+
+
 def attempt_failed(
-    going: Advance, node: Node, kind: str, message: str, *, retry: bool, counts: bool = True
+    going: Advance,
+    node: Node,
+    kind: str,
+    message: str,
+    *,
+    retry: bool,
+    counts: bool = True,
+    usage: Usage | None = None,
 ) -> None:
     """Decide whether another attempt follows, and when: at once when an agent declined and there is another."""
     assert node.spec is not None
@@ -128,6 +141,7 @@ def attempt_failed(
         retry_at=going_on,
         counts=counts,
     )
+    failure = _paid(failure, usage)
     if not again:
         going.end(failure, path)
         return

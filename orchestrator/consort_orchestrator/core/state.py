@@ -17,6 +17,7 @@ from consort_orchestrator.core.program import Scope, Spec
 from consort_shared.entries import Ending, Finished, Forced, GivenUp, Paused
 from consort_shared.messages import Output, PutAnswer
 from consort_shared.plan.model import Plan
+from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import Json
 
 RUN_ITSELF = ""
@@ -127,6 +128,8 @@ class Node:
     noted: set[tuple[str, float | None, float | None]] = field(default_factory=set)
     """milestones of the attempt under way"""
     output: Output | None = None
+    usage: Usage = NOTHING
+    """of all its attempts that reported"""
     inputs: dict[str, Json] | None = None
     """given by a person instead of those of the plan"""
     doubts: frozenset[str] = frozenset()
@@ -214,6 +217,8 @@ class Run:
     """by step key: the path that does the work"""
     held: dict[str, dict[str, str]] = field(default_factory=dict)
     """by path: those that wait for its result, with the key that they share"""
+    usage: Usage = NOTHING
+    """of all attempts that reported, also those whose report does not count"""
     context: dict[str, Kept] = field(default_factory=dict)
     puts: dict[str, PutAnswer] = field(default_factory=dict)
     set_aside: set[int] = field(default_factory=set)

@@ -32,6 +32,7 @@ from consort_bus.wire import Wire
 from consort_orchestrator.core.state import IllegalMove, node_of_task
 from consort_orchestrator.shell.history import History, UnknownKind
 from consort_orchestrator.shell.pauses import Pauses
+from consort_orchestrator.shell.profiles import Profiles
 from consort_orchestrator.shell.registry import REREAD, Registry
 from consort_shared.card import AgentCard, Announce, AskWanted, Wanted, Welcome
 from consort_shared.codec import JSON, MSGPACK, decode, pack_as, plain
@@ -61,6 +62,7 @@ class Joining:
         seal: OrchestratorSeal,
         registry: Registry,
         pauses: Pauses,
+        profiles: Profiles,
         history: History,
         now: Callable[[], float],
     ) -> None:
@@ -71,6 +73,7 @@ class Joining:
         self._seal = seal
         self._registry = registry
         self._pauses = pauses
+        self._profiles = profiles
         self._history = history
         self._now = now
         self._disputed: dict[str, dict[str, int]] = {}
@@ -214,9 +217,10 @@ class Joining:
         if not heard.reply.startswith(subjects.inbox_prefix("operator", where.who) + "."):
             return
         try:
+            await self._profiles.refresh()
             paused, resumed = await self._registry.look_at_pauses()
         except BusError as exc:
-            log.warning("which agents are paused cannot be read now: %s", exc)
+            log.warning("which agents are paused, or their profiles, cannot be read now: %s", exc)
             return
         answer = {"orchestrator": self._name, "paused": paused, "resumed": resumed}
         await self._bus.publish(heard.reply, json.dumps(answer).encode())

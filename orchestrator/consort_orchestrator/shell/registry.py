@@ -27,6 +27,7 @@ from consort_bus.subjects import AgentSubject
 from consort_orchestrator.core import Candidate
 from consort_orchestrator.core.state import Node
 from consort_orchestrator.shell.pauses import Pauses
+from consort_orchestrator.shell.profiles import Profiles
 from consort_shared.card import AgentCard, Presence
 from consort_shared.codec import JSON, MSGPACK, decode
 from consort_shared.entries import Accepted, Doubted, Fact, Failure, Granted, Heeded
@@ -50,9 +51,12 @@ class _Seen:
 class Registry:
     """The live agents and what they offer."""
 
-    def __init__(self, bus: Bus, presences: Bucket, seal: OrchestratorSeal, pauses: Pauses) -> None:
+    def __init__(
+        self, bus: Bus, presences: Bucket, seal: OrchestratorSeal, pauses: Pauses, profiles: Profiles
+    ) -> None:
         self._bus = bus
         self._pauses = pauses
+        self._profiles = profiles
         self._presences = presences
         self._seal = seal
         self._seen: dict[str, dict[str, _Seen]] = defaultdict(dict)
@@ -76,7 +80,7 @@ class Registry:
         offers = self._offers.get(skill, ())
         if self._pauses:
             offers = [(name, slots) for name, slots in offers if name not in self._pauses]
-        return [Candidate(name, slots, self._load[name]) for name, slots in offers]
+        return [Candidate(name, slots, self._load[name], self._profiles[name]) for name, slots in offers]
 
     def reads(self, agent: str) -> str:
         """The content type that every process of an agent reads. JSON where that is not known: all read it."""

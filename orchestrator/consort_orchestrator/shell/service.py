@@ -42,6 +42,7 @@ from consort_orchestrator.shell.joining import Joining
 from consort_orchestrator.shell.judge import Judge
 from consort_orchestrator.shell.pauses import Pauses
 from consort_orchestrator.shell.presence import Presences, writer_name
+from consort_orchestrator.shell.profiles import Profiles
 from consort_orchestrator.shell.redriving import Redriving
 from consort_orchestrator.shell.registry import Registry
 from consort_orchestrator.tracing.exporting import Spans
@@ -83,8 +84,10 @@ class Orchestrator:
         artefacts = Artefacts(wire, bus.identity)
         control = Bucket(wire, publisher, subjects.CONTROL)
         pauses, dead = Pauses(wire, control), DeadLetters(wire, publisher)
+        self._profiles = Profiles(bus, wire)
         now = self._clock.now
-        self.registry = Registry(bus, Bucket(wire, publisher, subjects.AGENTS), seal, pauses)
+        presences = Bucket(wire, publisher, subjects.AGENTS)
+        self.registry = Registry(bus, presences, seal, pauses, self._profiles)
         history = History(wire, artefacts, seal)
         self._spans = Spans.of(tracing, self.writer, wire, artefacts)
         effects = Effects(
@@ -97,7 +100,16 @@ class Orchestrator:
             self.registry.reads,
         )
         self._joining = Joining(
-            bus.identity.name, bus, wire, publisher, seal, self.registry, pauses, history, now
+            bus.identity.name,
+            bus,
+            wire,
+            publisher,
+            seal,
+            self.registry,
+            pauses,
+            self._profiles,
+            history,
+            now,
         )
         self._admission = Admission(wire)
         self._asking = Asking(bus, publisher, control, artefacts, seal, history, self._admission, now)
@@ -158,6 +170,7 @@ class Orchestrator:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self.registry.run()),
+                group.create_task(self._profiles.run()),
                 group.create_task(self._joining.run()),
                 group.create_task(self._asking.run()),
                 group.create_task(self._admission.run()),
@@ -167,6 +180,9 @@ class Orchestrator:
                 group.create_task(self._spans.run(self._presences.accounted_for)),
             ]
             await self.registry.refresh()
+            await (
+                self._profiles.refresh()
+            )  # before the first task is granted, so that none has an outdated one
             condition("true").evaluate({})  # the first expression loads the language: not while runs wait
             pulling = [group.create_task(pull.run()) for pull in pulls]
             self._stage = ""

@@ -6,7 +6,7 @@ with the path as it stands in the file and its line. Nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -40,6 +40,7 @@ _WANTED = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
 }
@@ -49,25 +50,36 @@ _SKILL = (
 )
 
 
-def faults_of(errors: Iterable[Mapping[str, Any]], document: Document) -> list[Fault]:
-    """The faults that pydantic's errors tell of, each once."""
+def faults_of(
+    errors: Iterable[Mapping[str, Any]],
+    document: Document,
+    model: Callable[[Path], type[BaseModel]] | None = None,
+    whole: str = "plan",
+) -> list[Fault]:
+    """The faults that pydantic's errors tell of, each once.
+
+    `model` says which part of another language stands at a path, `whole` what its outermost is called.
+    """
+    part = model or _model
     found: dict[Fault, None] = {}
     for error in errors:
         # A `join` that is a mapping can only be meant as `at_least`; that it is no word goes without saying.
         word = any("JoinRule" in str(part) for part in error["loc"])
         if not (word and isinstance(_value(_path(error["loc"], document.value), document), dict)):
-            found[_fault(error, document)] = None
+            found[_fault(error, document, part, whole)] = None
     return list(found)
 
 
-def _fault(error: Mapping[str, Any], document: Document) -> Fault:
+def _fault(
+    error: Mapping[str, Any], document: Document, model: Callable[[Path], type[BaseModel]], whole: str
+) -> Fault:
     path = _path(error["loc"], document.value)
     if "join" in error["loc"] and path[-1:] == ("join",):
         rules = listed([rule.value for rule in JoinRule])
         what = f"must be {rules} or `at_least: <number>`{_instead(path, document)}"
     else:
-        what = _worded(error, path, document)
-    return Fault(dotted(path) or "plan", what, _line(path, document))
+        what = _worded(error, path, document, model)
+    return Fault(dotted(path) or whole, what, _line(path, document))
 
 
 def _path(loc: tuple[str | int, ...], value: Json) -> Path:
@@ -117,11 +129,13 @@ def _instead(path: Path, document: Document) -> str:
     return f", is {kind_of(value)}"
 
 
-def _worded(error: Mapping[str, Any], path: Path, document: Document) -> str:
+def _worded(
+    error: Mapping[str, Any], path: Path, document: Document, model: Callable[[Path], type[BaseModel]]
+) -> str:
     kind, ctx = str(error["type"]), error.get("ctx") or {}
     name = str(error["loc"][-1])
     if kind == "extra_forbidden":
-        return _unknown_key(name, path[:-1])
+        return _unknown_key(name, model(path[:-1]))
     if kind == "missing":
         return f"`{name}` is missing"
     if kind == "value_error":
@@ -169,8 +183,7 @@ def _bound(
             return str(error["msg"])
 
 
-def _unknown_key(name: str, path: Path) -> str:
-    model = _model(path)
+def _unknown_key(name: str, model: type[BaseModel]) -> str:
     allowed = [field.alias or key for key, field in model.model_fields.items()]
     hint = did_you_mean(name, allowed)
     return (

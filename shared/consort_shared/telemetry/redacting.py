@@ -31,6 +31,9 @@ _SHAPES = tuple(
         r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",  # an IBAN
     )
 )
+_ADDRESS = next(shape for shape in _SHAPES if "@" in shape.pattern)
+_SHORTEST_SECRET = 5
+"""Characters; nothing shorter has one of the shapes."""
 _DIGITS = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 
 
@@ -59,6 +62,24 @@ def redacted_text(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub(HIDDEN, text)
     return _DIGITS.sub(lambda found: HIDDEN if _luhn(found.group()) else found.group(), text)
+
+
+def bears_secret(value: Json) -> bool:
+    """Whether something in a value looks like a secret, however long it is."""
+    if isinstance(value, dict):
+        return any(
+            (part not in (None, "") and _NAMED.match(str(key)) is not None)
+            or bears_secret(part)
+            or bears_secret(key)
+            for key, part in value.items()
+        )
+    if isinstance(value, list | tuple):
+        return any(map(bears_secret, value))
+    if not isinstance(value, str) or len(value) < _SHORTEST_SECRET:
+        return False
+    return any(shape.search(value) for shape in _SHAPES if shape is not _ADDRESS or "@" in value) or any(
+        _luhn(found.group()) for found in _DIGITS.finditer(value)
+    )
 
 
 def _luhn(text: str) -> bool:

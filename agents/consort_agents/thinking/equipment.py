@@ -1,0 +1,40 @@
+"""What one process of an agent gives its tasks to think with.
+
+Made once by the worker, from the agent and from what reaches the bus; each task gets its
+`Means` from it. Decides nothing: which profile a task is done under is the grant's matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from consort_agents.pacing import Pacing, Unpaced
+from consort_agents.thinking.means import Means
+from consort_agents.tools.definition import Tool
+
+if TYPE_CHECKING:
+    from consort_agents.kit import Agent
+
+
+@dataclass(slots=True)
+class Equipment:
+    """Of one process."""
+
+    agent: Agent
+    pacing: Pacing = field(default_factory=Unpaced)
+    now: Callable[[], float] = time.time
+    shared: tuple[Tool, ...] = ()
+    """tools of hosts on the bus, as far as the agent names them"""
+
+    def means(self) -> Means:
+        """For one attempt."""
+        return Means(
+            agent=self.agent.name,
+            model=self.agent.model,
+            tools=(*self.agent.own_tools, *self.shared),
+            pacing=self.pacing,
+            now=self.now,
+        )

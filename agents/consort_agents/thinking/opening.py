@@ -1,0 +1,80 @@
+"""From the name of a model to a provider and a price, for those who think.
+
+Opening may load a package of many megabytes, which would stop the signs of life of the
+process: it is done in a thread. Prices are looked up here, so that there is one answer to
+what a call without a known price costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from consort_agents.models.errors import ModelUnusable
+from consort_agents.thinking.errors import NoModel
+from consort_shared.errors import InvalidInput
+from consort_shared.usage import Usage
+
+if TYPE_CHECKING:
+    from consort_agents.models.port import Provider
+
+HOW = (
+    "name one in the call, in the agent's profile (`model`), with Agent(…, model=…) or in CONSORT_MODEL: "
+    "`claude-…` needs ANTHROPIC_API_KEY, `scripted:rules.yaml` answers from a file and needs neither key nor network"
+)
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A provider, and the name under which it knows the model."""
+
+    provider: Provider
+    model: str
+    reference: str
+
+
+async def opened(reference: str, given: Mapping[str, Provider]) -> Opened:
+    """The provider of a model. Raises NoModel, also for one that cannot be used as things are configured."""
+    if not reference:
+        raise NoModel(f"no model is configured; {HOW}")
+    return await asyncio.to_thread(_open, reference, given)
+
+
+def trouble_with(reference: str, given: Mapping[str, Provider]) -> str:
+    """Why a model cannot be used here, in a sentence; empty if it can, as far as that shows without asking it."""
+    try:
+        _open(reference, given)
+    except NoModel as exc:
+        return str(exc)
+    return ""
+
+
+def price(opened: Opened, model: str, usage: Usage) -> int | None:
+    """Nano-dollars; None for a model whose price nobody knows. Raises NoModel for a bad file of prices."""
+    from consort_agents.models.pricing import cost_of
+
+    try:
+        cost = cost_of(model, usage)
+    except InvalidInput as exc:
+        raise NoModel(str(exc)) from exc
+    return 0 if cost is None and not opened.provider.needs_network else cost
+
+
+def _open(reference: str, given: Mapping[str, Provider]) -> Opened:
+    from consort_agents.models.finding import open_provider
+
+    with _one_at_a_time:
+        try:
+            if reference in given:
+                provider, model = given[reference], reference.partition(":")[2]
+            else:
+                provider, model = open_provider(reference)
+        except ModelUnusable as exc:
+            raise NoModel(str(exc)) from exc
+        found = Opened(provider, model, reference)
+        price(found, model, Usage())  # loads what prices need, while nobody waits on the loop
+        return found

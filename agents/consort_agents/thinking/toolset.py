@@ -1,0 +1,272 @@
+"""The tools that a piece of work has, and how one is called: through the journal, once.
+
+Deny by default: what was not given is not called, and what the profile does not name is not
+given. A call that changes something is on record before it is made. If the process died in
+the midst of one and nothing is known of its end, it is made again only if the tool takes
+the call's id as an idempotency key; otherwise the model is told that nobody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from consort_agents.artefacts import Artefacts
+from consort_agents.errors import AttemptOver
+from consort_agents.journal.port import Call
+from consort_agents.models.port import ToolResult, ToolUse
+from consort_agents.thinking import spans
+from consort_agents.thinking.errors import LimitReached, NoSuchTool
+from consort_agents.thinking.labelling import labelled
+from consort_agents.thinking.limits import Allowance
+from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
+from consort_shared.telemetry.logs import without_words
+from consort_shared.telemetry.redacting import redacted
+from consort_shared.usage import Usage
+from consort_shared.values import ArtefactRef, Json, digest
+
+if TYPE_CHECKING:
+    from consort_agents.context import Context
+    from consort_agents.thinking.means import Means
+
+_SLACK = 2.0
+"""Seconds past its own time limit after which a tool that does not keep it is given up."""
+_PAGE = 8000
+"""Characters that are recalled at a time."""
+
+log = logging.getLogger("consort.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a call gave, and what it is recognised by: digests of its arguments and of its answer."""
+
+    result: ToolResult
+    arguments: str
+    answer: str
+
+
+class Toolset:
+    """The tools of one piece of work."""
+
+    def __init__(
+        self,
+        context: Context,
+        means: Means,
+        given: Sequence[Tool | str] | None,
+        allowances: Sequence[Allowance],
+        *,
+        strict: bool = True,
+    ) -> None:
+        """`given` are tools, or names of the agent's; None for all of the agent's.
+
+        `strict`: a call beyond a limit ends the work, otherwise it is refused to the model. Raises NoSuchTool.
+        """
+        self._strict = strict
+        self._context = context
+        self._means = means
+        self._allowances = allowances
+        self.tools = {one.definition.name: one for one in _allowed(given, means.tools, context.profile.tools)}
+        self.made = 0
+        """calls that were made, or were answered from the journal; not those that were refused"""
+        self.saved = 0
+        self._longest = context.profile.limits.context_tokens
+        """characters of a result: a quarter of what a request may have"""
+
+    def add(self, tool: Tool) -> None:
+        self.tools[tool.definition.name] = tool
+
+    async def call_all(self, uses: Sequence[ToolUse]) -> list[Done]:
+        """Make calls at the same time; their results in order. Raises LimitReached, what the journal raises."""
+        refused = [self._refused(use) for use in uses]
+        if len(uses) == 1:
+            return [refused[0] or await self._call(uses[0])]
+        try:
+            async with asyncio.TaskGroup() as group:
+                calls = [
+                    group.create_task(_given(no) if no is not None else self._call(use))
+                    for use, no in zip(uses, refused, strict=True)
+                ]
+        except BaseExceptionGroup as raised:
+            raise _first(raised) from raised
+        return [call.result() for call in calls]
+
+    def _refused(self, use: ToolUse) -> Done | None:
+        """Why a call is not made, as its result; None for one that is. Raises LimitReached where that is wanted."""
+        if use.name not in self.tools:
+            return _no(use, f"there is no tool {use.name!r}; there are: {', '.join(self.tools) or 'none'}")
+        try:
+            for allowance in self._allowances:
+                allowance.tool_call()
+        except LimitReached as exc:
+            if self._strict:
+                raise
+            return _no(use, f"{use.name} was not called: {exc}")
+        self.made += 1
+        return None
+
+    async def _call(self, use: ToolUse) -> Done:
+        arguments, tool = digest(use.input), self.tools[use.name]
+        answer = await self._answer(tool, use)
+        self.saved += answer.saved
+        spent = Usage(tool_calls=1, tool_calls_saved=int(answer.saved), cost=self._cost(tool, answer))
+        self._context.spent(spent)
+        content = labelled(answer, tool.definition)
+        result = ToolResult(tool_use_id=use.id, content=content, is_error=answer.is_error)
+        return Done(result, arguments, digest([answer.content, answer.is_error]))
+
+    @staticmethod
+    def _cost(tool: Tool, answer: ToolAnswer) -> int:
+        return 0 if answer.saved else tool.definition.cost
+
+    async def _answer(self, tool: Tool, use: ToolUse) -> ToolAnswer:
+        """Through the journal. Raises what the journal raises."""
+        definition, agent = tool.definition, self._means.agent
+        self._context.check()
+
+        async def perform(call: Call) -> Json:
+            with spans.tool_call(definition, use, call.n, agent) as span:
+                answer = self._cut(await self._made(tool, use.input, call))
+                span.answered(answer)
+            return answer.model_dump(mode="json")
+
+        recorded = await self._context.journal.call(
+            "tool",
+            definition.name,
+            {"arguments": use.input, "definition": definition.digest},
+            perform,
+            wait=not definition.idempotent,
+            shown={"arguments": redacted(use.input)},
+        )
+        answer = ToolAnswer.model_validate(recorded.value)
+        if recorded.replayed:
+            spans.tool_replayed(definition, use, recorded.n, agent, answer.is_error)
+        return answer
+
+    async def _made(self, tool: Tool, arguments: Mapping[str, Json], call: Call) -> ToolAnswer:
+        """Make a call. Whatever goes wrong in it is an answer."""
+        definition = tool.definition
+        if call.again and not definition.idempotent and not getattr(tool, "takes_key", False):
+            told = (
+                f"an earlier call of {definition.name} with these arguments was broken off: whether it happened "
+                "is not known. Find out before you do it again, or say that it is not known."
+            )
+            return ToolAnswer(content=told, is_error=True)
+        limit = definition.timeout + _SLACK
+        try:
+            async with asyncio.timeout(limit) as timer:
+                return await tool.call(arguments, self._caller(call))
+        except TimeoutError as exc:
+            if timer.expired():
+                return ToolAnswer(content=f"{definition.name} gave no answer in {limit:g} s", is_error=True)
+            return _defect(definition, exc)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a tool's defect is not the end of the work
+            return _defect(definition, exc)
+
+    def _caller(self, call: Call) -> Caller:
+        context = self._context
+        return Caller(
+            run=context.run,
+            task=context.task,
+            step=context.step,
+            agent=self._means.agent,
+            call_id=call.id,
+            deadline=context.deadline,
+            trace=spans.traceparent() or context.trace,
+        )
+
+    def _cut(self, answer: ToolAnswer) -> ToolAnswer:
+        """An answer that leaves room for others."""
+        gone = len(answer.content) - self._longest
+        if gone <= 0:
+            return answer
+        told = f"{answer.content[: self._longest]}\n[cut here: {gone} more characters are not shown]"
+        return answer.model_copy(
+            update={"content": told, "value": None, "truncated": answer.truncated + gone}
+        )
+
+
+class Recall:
+    """A tool that reads back what was taken out of the conversation to keep it short."""
+
+    name = "recall"
+
+    def __init__(self, originals: Mapping[str, ArtefactRef], artefacts: Artefacts) -> None:
+        self._originals = originals
+        self._artefacts = artefacts
+        self.definition = Definition(
+            name=self.name,
+            description="Reads a part of this conversation that was cut or summarised, by the digest of its artefact.",
+            input_schema={
+                "type": "object",
+                "properties": {
+                    "digest": {"type": "string", "description": "as the cut or the summary names it"},
+                    "offset": {"type": "integer", "minimum": 0, "description": "character to begin at"},
+                },
+                "required": ["digest"],
+                "additionalProperties": False,
+            },
+            cache=False,
+        )
+
+    async def call(self, arguments: Mapping[str, Json], caller: Caller) -> ToolAnswer:
+        wanted, offset = arguments.get("digest"), arguments.get("offset", 0)
+        if not isinstance(wanted, str) or not isinstance(offset, int) or offset < 0:
+            return ToolAnswer(content="`digest` is a text, `offset` a number from 0", is_error=True)
+        ref = self._originals.get(wanted)
+        if ref is None:
+            told = f"nothing was cut under this digest; there are: {', '.join(self._originals)}"
+            return ToolAnswer(content=told, is_error=True)
+        text = (await self._artefacts.get(ref)).decode("utf-8", "replace")
+        page = text[offset : offset + _PAGE]
+        left = len(text) - offset - len(page)
+        more = f"\n[{left} more characters, from offset {offset + len(page)}]" if left > 0 else ""
+        return ToolAnswer(content=page + more)
+
+
+async def _given(done: Done) -> Done:
+    return done
+
+
+def _no(use: ToolUse, why: str) -> Done:
+    result = ToolResult(tool_use_id=use.id, content=why, is_error=True)
+    return Done(result, digest(use.input), why)
+
+
+def _allowed(
+    given: Sequence[Tool | str] | None, of_agent: Sequence[Tool], patterns: Sequence[str] | None
+) -> list[Tool]:
+    """What was asked for, as far as the profile allows it."""
+    own = {one.definition.name: one for one in of_agent}
+    found: list[Tool] = []
+    for one in own.values() if given is None else given:
+        if isinstance(one, str):
+            named = own.get(one) or own.get(one.replace(".", "__"))
+            if named is None:
+                raise NoSuchTool(one, sorted(own))
+            found.append(named)
+        else:
+            found.append(one)
+    return found if patterns is None else [one for one in found if _named(one.definition.name, patterns)]
+
+
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    """A tool of a host is `host__tool` to models, and `host.tool` to people."""
+    return any(fnmatchcase(form, pattern) for form in (name, name.replace("__", ".")) for pattern in patterns)
+
+
+def _defect(definition: Definition, exc: BaseException) -> ToolAnswer:
+    log.warning("tool %s raised %s at\n%s", definition.name, type(exc).__name__, without_words(exc))
+    return ToolAnswer(content=f"{definition.name} failed: {type(exc).__name__}", is_error=True)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended the calls of a turn; what ends the attempt goes before all else."""
+    first: BaseException = group.subgroup(AttemptOver) or group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
