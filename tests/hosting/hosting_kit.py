@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from consort_agents.hosting.remote import Calls, calling
+from consort_agents.hosting.remote import Calls
 from consort_agents.hosting.shared import SharedTools
 from consort_agents.tools.definition import Caller, Tool, ToolAnswer
 from consort_bus import embedded, topology
@@ -32,7 +32,7 @@ from consort_shared.tooling import Approved, ToolReply
 
 HERE = Path(__file__).parent
 LIMIT = 30.0
-EVERYBODY = [{"tools": "*", "agents": "*"}]
+EVERYBODY = [{"tool": "*"}]
 SHORT_LEASE = timedelta(seconds=2)
 
 
@@ -159,9 +159,11 @@ class Site:
     @asynccontextmanager
     async def agent(self, name: str = "ann") -> AsyncIterator[Desk]:
         """An agent's process, as far as shared tools go."""
-        async with self.connected("agent", name) as (bus, wire), calling(bus, wire) as calls:
-            shared = SharedTools(Toolbox(wire, Publisher(wire)), calls)
-            yield Desk(name, bus, wire, calls, shared)
+        async with self.connected("agent", name) as (bus, wire):
+            calls = Calls(bus, wire)
+            async with calls.hearing():
+                shared = SharedTools(Toolbox(wire, Publisher(wire)), calls)
+                yield Desk(name, bus, wire, calls, shared)
 
 
 @dataclass

@@ -30,10 +30,10 @@ TOOL_SUBJECTS = ("tool.call.shop.ann.{run}.x", "tool.answer.shop.ann.{run}.x", "
 async def test_who_may_call_what(site: Site, tmp_path: Path) -> None:
     """G2: deny by default; allowed by agent, tool, argument pattern and class of data."""
     allow = [
-        {"tools": "look", "agents": "ann"},
-        {"tools": "look", "agents": "bob", "arguments": {"query": "public-*"}},
-        {"tools": "pay", "agents": "*", "data_classes": ["public"]},
-        {"tools": "big", "agents": "*", "data_classes": ["public"]},
+        {"tool": "look", "agents": ["ann"]},
+        {"tool": "look", "agents": ["bob"], "arguments": {"query": "public-*"}},
+        {"tool": "pay", "data_classes": ["public"]},
+        {"tool": "big", "data_classes": ["public"]},
     ]
     functions = ["look", {"function": "pay", "data_class": "confidential"}, "big"]
     await site.opened(tools_file(tmp_path, functions=functions, allow=allow))
@@ -72,7 +72,6 @@ async def test_a_changed_definition_is_refused_until_approved(site: Site, tmp_pa
         await until(lambda: b"serves look" in second.log.read_bytes())
         stale = await old.call({"query": "c"}, caller_of("ann"))
         assert stale.value["kind"] == "changed"
-        await asyncio.to_thread(lambda: None)
         fresh = await _after(ann, "shop.look", old)
         assert (await fresh.call({"query": "d"}, caller_of("ann"))).content == "found d"
     assert site.marked("looked") == ["a", "d"]
@@ -130,11 +129,7 @@ async def test_a_paused_host_is_called_by_nobody(site: Site, tmp_path: Path) -> 
 
 async def test_quotas_and_turns(site: Site, tmp_path: Path) -> None:
     """S101, G2: calls per run are exact over processes; runs take turns, so one call is not behind a hundred."""
-    functions = [
-        {"function": "look", "limits": {"concurrent": 1}},
-        {"function": "pay", "limits": {"calls_per_run": 2}},
-    ]
-    file = tools_file(tmp_path, functions=functions)
+    file = tools_file(tmp_path, limits=[{"tool": "pay", "calls_per_run": 2}])
     await site.opened(file)
     await site.host(file).ready()
     greedy, modest = new_run_id(), new_run_id()
@@ -150,7 +145,7 @@ async def test_quotas_and_turns(site: Site, tmp_path: Path) -> None:
 
 async def test_one_call_of_a_run_is_not_behind_a_hundred_of_another(site: Site, tmp_path: Path) -> None:
     """Fair between runs: the single call has its turn after the one that is under way."""
-    file = tools_file(tmp_path, limits={"concurrent": 1})
+    file = tools_file(tmp_path, limits=[{"concurrent": 1}])
     await site.opened(file)
     greedy, modest = new_run_id(), new_run_id()
     async with site.agent() as ann:

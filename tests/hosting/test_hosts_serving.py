@@ -57,7 +57,7 @@ async def test_what_changes_something_is_done_each_time(site: Site, tmp_path: Pa
         one = await ann.call("shop.pay", {"amount": 3}, run=run, call_id="c1")
         two = await ann.call("shop.pay", {"amount": 3}, run=run, call_id="c2")
         again = await ann.call("shop.pay", {"amount": 3}, run=run, call_id="c2")
-    assert not (one.saved or two.saved or again.saved)
+    assert [answer.saved for answer in (one, two, again)] == [False, False, False]
     assert again == two
     assert site.marked("paid") == ["3", "3"], "a call that is made again is the same call"
 

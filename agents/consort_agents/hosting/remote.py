@@ -43,15 +43,22 @@ log = logging.getLogger("consort.agent")
 
 
 class Calls:
-    """The calls to tool hosts of one process of an agent. Made by `calling`."""
+    """The calls to tool hosts of one process of an agent. `now` is seconds since 1970 by the bus's clock."""
 
     def __init__(self, bus: Bus, wire: Wire, now: Callable[[], float] = time.time) -> None:
         self.agent = bus.identity.name
+        self._bus = bus
         self._stream = Bucket(wire, Publisher(wire), subjects.TOOLS)
         self._artefacts = Artefacts(wire, bus.identity)
         self._now = now
         self._waiting: dict[str, asyncio.Event] = {}
         wire.on_reconnect(self._look)
+
+    @asynccontextmanager
+    async def hearing(self) -> AsyncIterator[None]:
+        """Hear answers come by while the block lasts; without it they are looked for now and then."""
+        async with listening(self._bus, tool_answers_for(self.agent), self._heard):
+            yield
 
     async def call(
         self, host: str, definition: Definition, arguments: Mapping[str, Json], caller: Caller
@@ -151,7 +158,7 @@ class Calls:
             return error(f"the answer of {reply.tool} is lost: {exc}", "unreadable")
         return answer.model_copy(update={"saved": reply.saved}) if reply.saved else answer
 
-    async def heard(self, heard: Heard) -> None:
+    async def _heard(self, heard: Heard) -> None:
         """An answer comes by."""
         if (hint := self._waiting.get(heard.subject)) is not None:
             hint.set()
@@ -159,14 +166,6 @@ class Calls:
     def _look(self) -> None:
         for hint in self._waiting.values():
             hint.set()
-
-
-@asynccontextmanager
-async def calling(bus: Bus, wire: Wire, now: Callable[[], float] = time.time) -> AsyncIterator[Calls]:
-    """The calls of a process while the block lasts. `now` is seconds since 1970 by the bus's clock."""
-    calls = Calls(bus, wire, now)
-    async with listening(bus, tool_answers_for(calls.agent), calls.heard):
-        yield calls
 
 
 class RemoteTool:
