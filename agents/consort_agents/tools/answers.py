@@ -10,9 +10,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
-from jsonschema.exceptions import best_match
-
 from consort_agents.tools.definition import ToolAnswer
 from consort_shared.telemetry.redacting import redacted_text
 from consort_shared.values import Json
@@ -52,6 +49,9 @@ def bounded(given: ToolAnswer, limit: int = LONGEST) -> ToolAnswer:
 
 def unfit(schema: Mapping[str, Json], arguments: Mapping[str, Json]) -> str | None:
     """Why arguments do not fit a JSON Schema, in a sentence that says what would; None if they do."""
+    import jsonschema
+    from jsonschema.exceptions import best_match
+
     validator = jsonschema.Draft202012Validator(dict(schema))
     try:
         error: Any = best_match(validator.iter_errors(dict(arguments)))

@@ -10,7 +10,6 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-import jsonschema
 from pydantic import ValidationError
 
 from consort_agents.tools.answers import cut
@@ -43,6 +42,8 @@ class Promises(Protocol):
 
 def definition_of(offered: Offered, name: str, promises: Promises) -> Definition | None:
     """A server's tool as everybody here knows it; None, and a line in the log, for one that cannot be used."""
+    import jsonschema
+
     hints = offered.annotations
     reads = hints is not None and hints.read_only_hint is True
     adds = hints is not None and hints.destructive_hint is False
