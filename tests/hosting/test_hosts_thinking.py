@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -16,7 +15,10 @@ pytestmark = pytest.mark.slow
 RULES = {
     "rules": [
         {"when": {"result": {"of": "shop__look"}}, "answer": "It says: {{ result }}"},
-        {"when": {"offers": "shop__look"}, "answer": {"use": [{"tool": "shop__look", "input": {"query": "tea"}}]}},
+        {
+            "when": {"offers": "shop__look"},
+            "answer": {"use": [{"tool": "shop__look", "input": {"query": "tea"}}]},
+        },
     ]
 }
 PLAN = {

@@ -30,6 +30,7 @@ from consort_bus.wire import Wire
 from consort_shared.codec import MSGPACK, encode
 from consort_shared.errors import DecodeError
 from consort_shared.failpoints import failpoint
+from consort_shared.telemetry import metrics
 from consort_shared.tooling import HostCounts, How, Kept, ToolCall, ToolEnded, ToolReply
 
 log = logging.getLogger("consort.tools")
@@ -264,7 +265,9 @@ class Desk:
         await self._stored(call, encode(reply))
         failpoint("tool-answered")
         held.delivery.ack()
-        self._counts["saved" if saved else how.replace("-", "_")] += 1
+        outcome = "saved" if saved else how
+        self._counts[outcome.replace("-", "_")] += 1
+        metrics.tool_answered(call.host, call.tool, outcome, seconds if outcome == "done" else None)
 
     async def _stored(self, call: ToolCall, body: bytes) -> None:
         """Store an answer once: over what is not one, never over one. Raises BusError."""

@@ -25,7 +25,8 @@ async def serving(path: Path, name: str = "") -> AsyncIterator[Served]:
     file = await asyncio.to_thread(load_tools, path)
     async with build(file) as box:
         tools = {tool.definition.name: tool for tool in box}
-        yield Served(host, tools, Rules(file.allow), {tool: _quota(file, tool) for tool in tools})
+        quotas = {tool: _quota(file, tool) for tool in tools}
+        yield Served(host, tools, Rules(file.allow), quotas, box.approved)
 
 
 def host_name(path: Path, said: str) -> str:

@@ -30,6 +30,8 @@ class Served:
     tools: Mapping[str, Tool]
     permits: Permits
     quotas: Mapping[str, Quota] = field(default_factory=dict)
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """digests that the file itself demands, by tool"""
 
     def quota(self, tool: str) -> Quota:
         return self.quotas.get(tool, NO_QUOTA)
@@ -53,6 +55,14 @@ def work_id(definition: Definition, run: str, arguments: Mapping[str, Json], cal
     if shared_within_run(definition):
         return digest([run, definition.name, definition.digest, dict(arguments)])[:32]
     return digest([run, definition.name, definition.digest, *caller])[:32]
+
+
+def not_pinned(served: Served, definition: Definition) -> str:
+    """Why the host's own file forbids a definition, in one sentence; empty if it does not."""
+    pin = served.pins.get(definition.name, definition.digest)
+    if pin == definition.digest:
+        return ""
+    return f"tool {definition.name} is not the one whose digest stands under `approved` in the host's file"
 
 
 def not_served(approved: Approved | None, definition: Definition) -> str:

@@ -13,7 +13,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from consort_agents.hosting.served import Served, not_served
+from consort_agents.hosting.served import Served, not_pinned, not_served
+from consort_agents.tools.definition import Definition
 from consort_bus.errors import BusError
 from consort_bus.toolbox import ALIVE_TTL, Toolbox
 from consort_shared.tooling import Approved, HostAlive, HostCounts
@@ -50,7 +51,10 @@ class Standing:
         definition = self._served.tools[tool].definition
         if time.monotonic() - self._looked > APPROVED_FRESH:
             await self.look()
-        return not_served(self._approved, definition)
+        return self._why_not(definition)
+
+    def _why_not(self, definition: Definition) -> str:
+        return not_pinned(self._served, definition) or not_served(self._approved, definition)
 
     async def look(self) -> None:
         """Look at what is approved. Raises BusError."""
@@ -60,9 +64,7 @@ class Standing:
     @property
     def refused(self) -> dict[str, str]:
         """The tools that are not served now, and why."""
-        found = {
-            name: not_served(self._approved, tool.definition) for name, tool in self._served.tools.items()
-        }
+        found = {name: self._why_not(tool.definition) for name, tool in self._served.tools.items()}
         return {name: why for name, why in found.items() if why}
 
     async def lives(self, instance: str) -> bool:

@@ -62,6 +62,7 @@ class FunctionTool(Generic[P, R]):
     def takes_key(self) -> bool:
         """Whether the function is told the idempotency key: then making a call again is the same call."""
         return self._signature.surroundings is not None
+
     def promising(self, changes: Mapping[str, Any]) -> FunctionTool[P, R]:
         """The same function with other promises."""
         definition = self.definition.model_copy(update=dict(changes))
