@@ -33,7 +33,7 @@ from consort_shared.tooling import Approved, ToolReply
 HERE = Path(__file__).parent
 LIMIT = 30.0
 EVERYBODY = [{"tool": "*"}]
-SHORT_LEASE = timedelta(seconds=2)
+SHORT_LEASE = timedelta(seconds=4)
 
 
 def tools_file(folder: Path, name: str = "shop", **content: Any) -> Path:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 from hosting_kit import HERE, Site, tools_file, until
 
+from consort_bus.publish import Publisher
+from consort_bus.toolbox import Toolbox
 from consort_shared.ids import new_run_id
+from consort_shared.tooling import HostAlive
 
 pytestmark = pytest.mark.slow
 
 
 async def consort(site: Site, *arguments: str) -> tuple[int, str, str]:
     """A command as a process; its code, output and errors."""
-    import os
-    import sys
-
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "consort_orchestrator.cli", *arguments,
         env={**os.environ, "CONSORT_FOLDER": str(site.folder), "PYTHONPATH": str(HERE), "NO_COLOR": "1"},
@@ -62,15 +65,14 @@ async def test_start_list_calls_pause(site: Site, tmp_path: Path) -> None:
     run = new_run_id()
     try:
         async with asyncio.timeout(20):
-            while not json.loads((await consort(site, "tools", "list", "--json"))[1] or "[]"):
+            while not (alive := await _alive(site)):
                 await asyncio.sleep(0.1)
         async with site.agent() as ann, site.agent("bob") as bob:
             assert (await ann.call("shop.look", {"query": "tea"}, run=run)).content == "found tea"
             assert (await bob.call("shop.look", {"query": "tea"}, run=run)).saved
             await ann.call("shop.pay", {"amount": "much"}, run=run)
         [host] = json.loads((await consort(site, "tools", "list", "--json"))[1])
-        assert host["host"] == "shop"
-        assert len(host["processes"]) == 1
+        assert (host["host"], len(host["processes"])) == ("shop", 1)
         assert {tool["approved_by"] for tool in host["tools"]} == {"first sight"}
         _, text, _ = await consort(site, "tools", "list")
         assert "shop.pay  function, danger" in text
@@ -92,22 +94,19 @@ async def test_start_list_calls_pause(site: Site, tmp_path: Path) -> None:
         [host] = json.loads((await consort(site, "tools", "list", "--json"))[1])
         assert [tool["name"] for tool in host["tools"]] == ["look"]
     finally:
-        pid = json.loads((await consort(site, "tools", "list", "--json"))[1])[0]["processes"][0]["pid"]
-        import os
-        import signal
-
-        os.kill(pid, signal.SIGTERM)
+        os.kill(alive[0].pid, signal.SIGTERM)
         code, _, err = await starting
         assert code == 0
         assert "approved on first sight" in err
 
 
+async def _alive(site: Site) -> list[HostAlive]:
+    async with site.connected("operator", "me") as (_, wire):
+        return await Toolbox(wire, Publisher(wire)).alive()
+
+
 async def test_up_serves_the_tools_of_a_file(tmp_path: Path, site: Site) -> None:
     """`consort up --tools FILE`: a host is kept running with everything else."""
-    import os
-    import signal
-    import sys
-
     file = tools_file(tmp_path)
     log = tmp_path / "up.log"
     with log.open("wb") as out:

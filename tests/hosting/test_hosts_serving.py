@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hosting_kit import Site, replies, tools_file, until
 
+from consort_bus import embedded
 from consort_shared.ids import new_run_id
 
 pytestmark = pytest.mark.slow
@@ -108,6 +109,39 @@ async def test_large_arguments_and_answers_travel_as_artefacts(site: Site, tmp_p
         assert answer.truncated
         assert answer.content.startswith("found yyy")
     assert site.marked("looked") == [text]
+
+
+async def test_a_call_that_is_cancelled_goes_on_to_its_end(site: Site, tmp_path: Path) -> None:
+    """Nobody can take back what a tool has begun; whoever asks again with the same id has its answer."""
+    await site.opened(tools_file(tmp_path))
+    run = new_run_id()
+    async with site.agent() as ann:
+        asking = asyncio.create_task(ann.call("shop.pay", {"amount": 1, "gate": "c"}, run=run, call_id="c"))
+        await until(lambda: site.marked("waits-c"))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        site.go("c")
+        again = await ann.call("shop.pay", {"amount": 1, "gate": "c"}, run=run, call_id="c")
+    assert again.content == "paid 1"
+    assert site.marked("paid") == ["1"]
+
+
+async def test_the_bus_goes_away_in_the_middle_of_a_call(site: Site, tmp_path: Path) -> None:
+    """Agent and host come back to it: one effect, and the answer."""
+    host = await site.opened(tools_file(tmp_path))
+    async with site.agent() as ann:
+        asking = asyncio.create_task(ann.call("shop.pay", {"amount": 1, "gate": "b"}, call_id="b"))
+        await until(lambda: site.marked("waits-b"))
+        await asyncio.to_thread(embedded.stop, site.folder)
+        site.go("b")
+        await until(lambda: site.marked("paid"))
+        await asyncio.to_thread(embedded.start, site.folder)
+        answer = await asking
+        assert answer.content == "paid 1"
+        assert (await ann.call("shop.look", {"query": "on"})).content == "found on"
+    assert host.running
+    assert site.marked("paid") == ["1"]
 
 
 async def test_told_to_stop_it_finishes_what_has_begun(site: Site, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consort_agents.hosting.turns import WINDOW, Quota, Turns
@@ -48,6 +48,9 @@ def test_a_full_tool_does_not_hold_up_another() -> None:
 _adds = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy")), max_size=40)
 
 
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # beside other tests everything is slow
 @given(_adds, st.integers(1, 4), st.integers(1, 3))
 def test_nothing_is_lost_nor_over_the_limits(adds: list[tuple[str, str]], slots: int, narrow: int) -> None:
     """Whatever comes in whatever order: all get their turn, never too many at once, one run's tool in order."""

@@ -33,7 +33,7 @@ SLOTS = 16
 """Calls that one process works on at once, where nobody said."""
 IN_HAND = 128
 """Calls that one process has in hand at most, with those that wait for their turn."""
-LEASE_EVERY = 0.6
+LEASE_EVERY = 1.5
 """Seconds between signs of progress; well below any time for an acknowledgement."""
 LAST_TRIES = 2.0
 

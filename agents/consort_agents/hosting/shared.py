@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from consort_agents.hosting.answers import error
 from consort_agents.hosting.errors import UnknownTools
 from consort_agents.hosting.remote import Calls, RemoteTool
-from consort_agents.tools.definition import Caller, Tool, ToolAnswer
+from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
 from consort_bus.errors import BusError
 from consort_bus.toolbox import Toolbox
 from consort_shared.tooling import Approved
@@ -31,25 +31,26 @@ class SharedTools:
         self._toolbox = toolbox
         self._calls = calls
         self._found: dict[str, Approved] = {}
+        self._there: dict[str, tuple[str, Definition]] = {}
         self._looked = float("-inf")
 
     async def resolve(self, names: Sequence[str]) -> list[Tool]:
         """The tools that names and patterns stand for. Raises UnknownTools, BusError."""
         await self._look()
-        there = {
-            f"{host}.{tool.definition.name}": (host, tool.definition)
-            for host, document in self._found.items()
-            for tool in document.tools
-        }
+        if not all(map(self._matching, names)):
+            await self._look(at_once=True)  # it may have been approved a moment ago
         chosen: dict[str, Tool] = {}
         for name in names:
-            matching = [full for full in there if fnmatchcase(full, name)]
+            matching = self._matching(name)
             if not matching:
-                raise UnknownTools(_unknown(name, there, self._found))
+                raise UnknownTools(_unknown(name, self._there, self._found))
             for full in matching:
-                host, definition = there[full]
+                host, definition = self._there[full]
                 chosen[full] = SharedTool(RemoteTool(host, definition, self._calls), self)
         return list(chosen.values())
+
+    def _matching(self, name: str) -> list[str]:
+        return [full for full in self._there if fnmatchcase(full, name)]
 
     async def pause_of(self, host: str) -> str:
         """Why a host may not be called now; empty if it may, or if that is not known."""
@@ -63,10 +64,15 @@ class SharedTools:
         why = f": {document.paused_why}" if document.paused_why else ""
         return f"host {host} is paused by {document.paused_by}{why}"
 
-    async def _look(self) -> None:
-        if time.monotonic() - self._looked < FRESH:
+    async def _look(self, *, at_once: bool = False) -> None:
+        if not at_once and time.monotonic() - self._looked < FRESH:
             return
         self._found = {document.host: document for document in await self._toolbox.all_approved()}
+        self._there = {
+            f"{host}.{tool.definition.name}": (host, tool.definition)
+            for host, document in self._found.items()
+            for tool in document.tools
+        }
         self._looked = time.monotonic()
 
 
