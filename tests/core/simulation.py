@@ -36,6 +36,7 @@ from consort_orchestrator.core import (
     outstanding,
 )
 from consort_orchestrator.core.handoff import delivered
+from consort_shared.card import AgentCard, SkillCard
 from consort_shared.codec import MSGPACK, decode, encode
 from consort_shared.entries import (
     Accepted,
@@ -61,6 +62,7 @@ from consort_shared.messages import (
     Wake,
 )
 from consort_shared.plan.model import Plan
+from consort_shared.usage import NOTHING
 from consort_shared.values import STORED, Json
 
 RUN = "0" * 32
@@ -156,6 +158,8 @@ class Simulation(Workers):
             getattr(self, f"on_{kind}")(what)
         assert not self.heap, "no end of events"
         assert self.folded.finished is not None, "nothing happens any more, and the run has not ended"
+        of_steps = sum((node.usage for node in self.folded.nodes.values()), NOTHING)
+        assert of_steps == self.folded.usage, "the steps' costs are not the run's"
         self.check_outside()
         return self
 
@@ -213,7 +217,7 @@ class Simulation(Workers):
             said = [self.twisted(run, letter.said) for letter in batch]
             hushed = frozenset(agent.name for agent in self.agents if agent.paused)
             nonce = f"{self.rng.getrandbits(48):012x}"
-            world = World(self.now, nonce, self.candidates, desk.blobs, hushed)
+            world = World(self.now, nonce, self.candidates, desk.blobs, hushed, self.cards)
             try:
                 decision = decide(run, said, world)
             except NeedArtefacts as need:
@@ -282,6 +286,7 @@ class Simulation(Workers):
             apply(self.folded, fact, stored.at)
         self.folded.n, self.folded.chain = stored.n, run.chain
         same(run, self.folded)
+        assert self.folded.usage == self.auditor.used, "what the run has cost does not add up"
         self.log.append((stored, run.chain))
         desk.tail = len(self.log)
         grants = [fact for fact in stored.facts if isinstance(fact, Granted)]
@@ -338,6 +343,15 @@ class Simulation(Workers):
     def candidates(self, skill: str) -> list[Candidate]:
         there = [a for a in self.agents if a.present and not a.paused and skill != self.lost]
         return [Candidate(a.name, 4) for a in there if skill in a.skills]
+
+    def cards(self) -> list[AgentCard]:
+        there = (a for a in self.agents if a.present and not a.paused)
+        return [
+            AgentCard(
+                name=a.name, skills=tuple(SkillCard(name=skill) for skill in a.skills if skill != self.lost)
+            )
+            for a in there
+        ]
 
     # --- seeded defects
 

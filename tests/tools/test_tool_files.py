@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +175,28 @@ async def test_without_rules_nothing_is_allowed_and_the_approved_are_held_to(fol
             answer = await box.call("letters", {"text": "a"}, ANYBODY)
             assert answer.is_error is refused
             assert ("not the one that was approved" in answer.content) is refused
+
+
+@pytest.mark.slow
+def test_a_file_can_be_looked_at_and_approved(folder: Path) -> None:
+    """F11: the digests of definitions, to be approved."""
+
+    def shown(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "consort_agents.tools", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+    file = written(folder, "tools:\n  - function: counting_tools\n  - shell: {name: now, command: date}\n")
+    told = shown("list", "tools.yaml").stdout.splitlines()
+    assert told[0].split() == ["tool", "kind", "risk", "idempotent", "data", "digest"]
+    assert [line.split()[:3] for line in told[1:]] == [
+        ["letters", "function", "read"],
+        ["now", "shell", "read"],
+    ]
+    assert len(json.loads(shown("list", "tools.yaml", "--json").stdout)) == 2
+    approved = shown("list", "tools.yaml", "--approved").stdout
+    written(folder, file.read_text().replace("  - shell", "    risk: danger\n  - shell") + approved)
+    assert shown("list", "tools.yaml").stdout.count("(not the approved one)") == 1
+    bad = shown("list", "none.yaml")
+    assert (bad.returncode, "cannot be read" in bad.stderr) == (2, True)
+    assert shown("nonsense").returncode == 2
+    assert "limits" in shown("protections").stdout

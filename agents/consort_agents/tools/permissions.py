@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from consort_agents.tools.answers import fits
 from consort_agents.tools.definition import Definition, Risk
 from consort_shared.values import Json
 
@@ -113,9 +114,7 @@ def _fits(name: str, wanted: Wanted, arguments: Mapping[str, Json]) -> bool:
     value = arguments[name]
     match wanted:
         case Fits():
-            import jsonschema
-
-            return jsonschema.Draft202012Validator(wanted.schema_).is_valid(value)
+            return fits(wanted.schema_, value)
         case Matches():
             text = _scalar(value)
             return text is not None and re.fullmatch(wanted.regex, text) is not None
