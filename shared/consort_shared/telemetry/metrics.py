@@ -13,7 +13,7 @@ agents run. Nothing here sets one up.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -31,7 +31,7 @@ AGENT, GEN_AI_OPERATION, ERROR = "gen_ai.agent.name", "gen_ai.operation.name", "
 HOST, TOOL = "consort.tool.host", "gen_ai.tool.name"
 SKILL, OUTCOME, STATE, REASON = "consort.skill", "consort.outcome", "consort.state", "consort.reason"
 ROLE_OF_TOKENS = "gen_ai.token.type"
-ROLE, NAME = "consort.role", "consort.name"
+ROLE, NAME, KEY = "consort.role", "consort.name", "consort.limits.key"
 ENTRIES, COPIES, INBOX, TASKS = "log.{run}.entry", "log.{run}.copy", "in.{sender}.{run}", "log.{run}.{agent}"
 """Kinds of subjects that messages are sent under or taken from."""
 OTHER = "_OTHER"
@@ -169,6 +169,16 @@ _aside = _Count("consort.dead_letters", "{message}", "Messages that were set asi
 _hosted = _Count("consort.tool.calls", "{call}", "Calls that a tool host answered.", HOST, TOOL, OUTCOME)
 _hosted_for = _times("consort.tool.duration", _WORKS, "What a call of a shared tool took on its host.")
 _again = _Count("consort.redeliveries", "{message}", "Messages that came again.", TEMPLATE)
+_rate_waits = _times(
+    "consort.limits.wait.duration", _WAITS, "What calls waited for their turn under shared limits."
+)
+_rate_refusals = _Count(
+    "consort.limits.refusals",
+    "{refusal}",
+    "Refusals for the rate that made everybody with the key wait.",
+    KEY,
+)
+_openings = _Count("consort.limits.breaker.openings", "{opening}", "Times that a breaker was opened.", KEY)
 
 
 # --- messages
@@ -270,6 +280,22 @@ def tool_answered(host: str, tool: str, outcome: str, seconds: float | None) -> 
         _hosted_for.record(seconds, {HOST: host, TOOL: tool})
 
 
+# --- limits that processes share
+
+
+def call_waited(key: str, seconds: float) -> None:
+    """A call under shared limits came to its turn."""
+    _rate_waits.record(max(seconds, 0.0), {KEY: key})
+
+
+def rate_refused(key: str) -> None:
+    _rate_refusals.add(1, key)
+
+
+def breaker_opened(key: str) -> None:
+    _openings.add(1, key)
+
+
 # --- what is looked up when somebody takes the figures
 
 
@@ -318,6 +344,16 @@ def observe_slots(agent: str, slots: Callable[[], int], busy: Callable[[], int])
         lambda: [Observation(slots(), about)],
     )
     _gauge("consort.agent.busy", "{task}", "Tasks that it has in hand.", lambda: [Observation(busy(), about)])
+
+
+def observe_breakers(look: Callable[[], Mapping[str, bool]]) -> None:
+    """Whether breakers are open, as a process knows. Called once in it."""
+    _gauge(
+        "consort.limits.breaker.open",
+        "1",
+        "Whether calls under shared limits are held back because of trouble with the provider: 1 or 0.",
+        lambda: [Observation(int(is_open), {KEY: key}) for key, is_open in look().items()],
+    )
 
 
 def observe_whole(look: Callable[[], Whole]) -> None:
