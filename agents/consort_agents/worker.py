@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,8 @@ from consort_agents.attendance import Attendance
 from consort_agents.draining import LAST_TRIES, cancelled, finished
 from consort_agents.errors import AgentError, AttemptOver, JournalLost
 from consort_agents.heeding import OVERDUE_AFTER, Heeding, InHand
+from consort_agents.hosting.remote import Calls
+from consort_agents.hosting.shared import SharedTools
 from consort_agents.journal import rehearsal
 from consort_agents.journal.opening import Journals
 from consort_agents.kit import Agent
@@ -44,6 +46,7 @@ from consort_bus.publish import Publisher
 from consort_bus.pull import Delivery, Pull
 from consort_bus.sealing import Box
 from consort_bus.subjects import ControlSubject
+from consort_bus.toolbox import Toolbox
 from consort_bus.wire import Wire
 from consort_shared.codec import decode
 from consort_shared.errors import DecodeError
@@ -90,9 +93,11 @@ class Worker:
         publisher = Publisher(wire)
         self._attendance = Attendance(self.card, wire, publisher, self._seal, instance)
         self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self._attendance.instance)
+        self._calls = Calls(bus, wire, self._attendance.now)
         self._in_hand: dict[tuple[str, str], InHand] = {}
         self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
-        self._equipment = Equipment(agent, now=self._attendance.now)
+        shared = SharedTools(Toolbox(wire, publisher), self._calls)
+        self._equipment = Equipment(agent, now=self._attendance.now, shared=shared)
         journals = Journals(
             wire,
             self._seal,
@@ -197,7 +202,8 @@ class Worker:
         showing = group.create_task(self._attendance.keep_showing(lambda: len(self._in_hand)))
         tending = [self._keep_leases(), self._heeding.watch(), self._rejoin(stop)]
         background = [group.create_task(work) for work in tending]
-        async with listening(self._bus, str(ControlSubject(self.card.name)), self._ordered):
+        hearing = self._calls.hearing() if self.agent.shared_tools else nullcontext()
+        async with listening(self._bus, str(ControlSubject(self.card.name)), self._ordered), hearing:
             background.append(group.create_task(self._pull.run()))
             log.info(
                 "agent %s (%s) is ready, %d slots", self.card.name, self._attendance.instance, self.card.slots

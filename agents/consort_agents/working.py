@@ -16,6 +16,7 @@ from consort_agents.artefacts import Artefacts as ContextArtefacts
 from consort_agents.attendance import Attendance
 from consort_agents.context import Context, Value
 from consort_agents.heeding import InHand
+from consort_agents.hosting.errors import UnknownTools
 from consort_agents.isolation import Isolation
 from consort_agents.journal.attempting import journalled
 from consort_agents.journal.calls import Calls
@@ -27,6 +28,7 @@ from consort_agents.profiles import InForce, Profiles
 from consort_agents.speaking import AttemptVoice, Speaker
 from consort_agents.tasks import Task, inputs_of, values_of
 from consort_agents.thinking.equipment import Equipment
+from consort_agents.thinking.means import Means
 from consort_agents.tracing import spans_of
 from consort_bus.artefacts import ArtefactCorrupt, ArtefactMissing, Artefacts
 from consort_bus.profiles import ProfileAway
@@ -121,16 +123,19 @@ class Working:
             inputs = await inputs_of(held.task, self._artefacts)
             values = await values_of(held.task, self._artefacts)
             profile = await self._profiles.of(held.task.granted)
+            means = await self._equipment.means()
         except (DecodeError, NoSuchPath, ArtefactMissing, ArtefactCorrupt, ProfileAway) as exc:
             lost = isinstance(exc, ArtefactMissing | ArtefactCorrupt | ProfileAway)
             if lost and held.delivery.delivered < self._card.poison_after:
                 raise  # it may be there when the task comes again
             return Failed(kind="unreadable-task", message=str(exc))
+        except UnknownTools as exc:
+            return Failed(kind="unknown-tool", message=str(exc))
         spans = held.spans
         if spans is not None:
             spans.given(inputs)
         trace = "" if spans is None else spans.inner
-        context = held.context = self._context(held.task, values, profile, trace)
+        context = held.context = self._context(held.task, values, profile, means, trace)
         book = self._journals.of(held)
         context.journal = Calls(book, asyncio.get_running_loop())
         over = "restart" in (self._journals.divergence, context.profile.divergence)
@@ -147,7 +152,9 @@ class Working:
         held.in_thread = False
         return ended
 
-    def _context(self, task: Task, values: dict[str, Value], profile: InForce, trace: str) -> Context:
+    def _context(
+        self, task: Task, values: dict[str, Value], profile: InForce, means: Means, trace: str
+    ) -> Context:
         granted = task.granted
         loop = asyncio.get_running_loop()
         return Context(
@@ -166,5 +173,5 @@ class Working:
             trace=trace,
             profile=profile.profile,
             profile_version=profile.version,
-            means=self._equipment.means(),
+            means=means,
         )

@@ -103,6 +103,11 @@ class RunReader:
         self._contexts = Bucket(wire, self._publisher, subjects.CONTEXT)
         self.artefacts = Artefacts(wire, bus.identity)
 
+    @property
+    def wire(self) -> Wire:
+        """The connection, for those who read what is not of runs."""
+        return self._wire
+
     # --- following a run
 
     async def watch(self, run: str, *, after: int = 0, beyond: bool = False) -> AsyncIterator[Logged]:

@@ -786,6 +786,14 @@ def tools_of_run(run: str) -> str:
     return f"tool.done.*.{_run(run)}.*"
 
 
+def tool_calls_of_run(run: str) -> str:
+    return f"tool.call.*.*.{_run(run)}.*"
+
+
+def tool_answers_of_run(run: str) -> str:
+    return f"tool.answer.*.*.{_run(run)}.*"
+
+
 def host_consumer_name(host: str) -> str:
     return f"tools_{_token(host)}"
 

@@ -29,6 +29,10 @@ PLACES: dict[str, str] = {
     "work-done": "an agent has done a task and has not said so",
     "report-stored": "an agent's report is stored, its task is not acknowledged",
     "task-acknowledged": "an agent's task is acknowledged",
+    "tool-began": "a tool host has put down that it begins a call, it has not called the tool",
+    "tool-called": "a tool host has called a tool, its answer is not stored",
+    "tool-done": "a tool host has put down what a call gave, the agent has no answer",
+    "tool-answered": "a tool host has answered a call, it is not acknowledged",
     "artefact-halfway": "the first part of an artefact is stored",
 }
 

@@ -15,6 +15,7 @@ from consort_agents.pacing import Pacing, Unpaced
 from consort_agents.thinking.means import Means
 
 if TYPE_CHECKING:
+    from consort_agents.hosting.shared import SharedTools
     from consort_agents.kit import Agent
     from consort_agents.tools.definition import Tool
 
@@ -26,15 +27,18 @@ class Equipment:
     agent: Agent
     pacing: Pacing = field(default_factory=Unpaced)
     now: Callable[[], float] = time.time
-    shared: tuple[Tool, ...] = ()
-    """tools of hosts on the bus, as far as the agent names them"""
+    shared: SharedTools | None = None
+    """where tools of hosts on the bus are found"""
 
-    def means(self) -> Means:
-        """For one attempt."""
+    async def means(self) -> Means:
+        """For one attempt. Raises UnknownTools for shared tools that there are none of, BusError."""
+        shared: list[Tool] = []
+        if self.shared is not None and self.agent.shared_tools:
+            shared = await self.shared.resolve(self.agent.shared_tools)
         return Means(
             agent=self.agent.name,
             model=self.agent.model,
-            tools=(*self.agent.own_tools, *self.shared),
+            tools=(*self.agent.own_tools, *shared),
             pacing=self.pacing,
             now=self.now,
         )

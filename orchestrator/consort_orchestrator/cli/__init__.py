@@ -67,6 +67,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Processes": {
         "up": ("starting:up", "Start bus, orchestrator and agents, and keep them running."),
         "agent": ("serving:agent", "One agent as a process."),
+        "tools": ("tools:tools", "Shared tools: check, approve, start, look at, hold back."),
         "profile": ("profiles:profile", "Who agents are and how they work, in versions."),
         "orchestrator": ("serving:orchestrator", "One orchestrator as a process."),
         "bus": ("bus:bus", "Start, stop, check, back up and set up the bus."),

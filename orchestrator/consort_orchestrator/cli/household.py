@@ -56,6 +56,12 @@ class Household:
             command += ("--grace", str(grace))
         return Child(f"agent-{offer.card.name}", (*command, "--", offer.reference), self._environment())
 
+    def tools(self, file: Path, host: str) -> Child:
+        """A tool host's process, under the name that its rights are bound to."""
+        creds = credentials_file(self.folder, "toolhost", host)
+        command = (*_python("consort_agents.hosting"), "--server", self.url, "--creds", str(creds))
+        return Child(f"tools-{host}", (*command, "--name", host, "--", str(file)), self._environment())
+
     def _environment(self) -> dict[str, str]:
         """Processes of a folder keep their spans there, unless somebody said where, or nowhere (an empty value)."""
         return {} if FOLDER in os.environ else {FOLDER: str(traces_of(self.folder).absolute())}

@@ -132,6 +132,16 @@ def agents_option(help: str) -> Callable[[Function], Function]:
     )
 
 
+tools_option = click.option(
+    "--tools",
+    "tool_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Serve the tools of this file too, by a host; may be repeated.",
+)
+
+
 def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))
 

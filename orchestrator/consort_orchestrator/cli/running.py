@@ -42,11 +42,13 @@ from consort_orchestrator.cli.options import (
     inputs_options,
     on_the_bus,
     printing,
+    tools_option,
 )
 from consort_orchestrator.cli.results import save_results
 from consort_orchestrator.cli.supervise import Supervisor
+from consort_orchestrator.cli.tool_files import HostFile, host_files, start_hosts
 from consort_shared.card import AgentCard
-from consort_shared.errors import PlanError
+from consort_shared.errors import InvalidInput, PlanError
 from consort_shared.ids import new_run_id
 from consort_shared.plan.check import check
 from consort_shared.plan.goals import SKILL
@@ -70,12 +72,14 @@ class Order:
     inputs: Mapping[str, Json]
     run: str
     place: Place
+    tool_files: tuple[Path, ...] = ()
 
 
 @click.command()
 @click.argument("plan", metavar="PLAN|GOAL")
 @inputs_options
 @agents_option("Agents that may take part; by default all that are installed.")
+@tools_option
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Where results go. [.consort/results/RUN]"
 )
@@ -87,6 +91,7 @@ def run(
     pairs: tuple[str, ...],
     inputs_file: Path | None,
     agents: tuple[str, ...],
+    tool_files: tuple[Path, ...],
     out: Path | None,
     live: bool | None,
     place: Place,
@@ -107,12 +112,13 @@ def run(
       consort run plan.yaml --input topic=tea --input limit=5
       consort run plan.yaml --inputs inputs.yaml --out results
       consort run plan.yaml --agents mine.py:agent,writer
+      consort run plan.yaml --tools tools.yaml
       consort run plan.yaml --json | jq .output
       consort run "Which systems lead, and where is the market moving?" --input sources=examples/market-analysis/sources
     """
     loaded, inputs = goals.loaded(plan, pairs, inputs_file)
     refuse_faults(loaded, None)
-    order = Order(loaded.plan, inputs, new_run_id(), place)
+    order = Order(loaded.plan, inputs, new_run_id(), place, tool_files)
     view = view_for(printer, live, to_stderr=True)
 
     async def pursue(client: Client, patience: float) -> int:
@@ -141,17 +147,22 @@ async def carried_out(
 ) -> int:
     """What `pursue` comes to, given a client and its patience, while everything that the order needs is there."""
     if order.place.server is not None:
+        if order.tool_files:
+            raise InvalidInput(
+                "on a bus elsewhere nothing is started: `consort tools start FILE` serves tools there"
+            )
         async with client_of(order.place) as client:
             refuse_faults(loaded, cards_of(await client.agents()))
             return await pursue(client, PATIENCE)
     up = is_up(order.place.folder)
     there = await _there(order.place)
     offers = await _to_start(order.plan, agents, there if up else [])
+    hosts = await host_files(order.tool_files)
     refuse_faults(loaded, [*(offer.card for offer in offers), *there])
     if not goals.plans_first(order.plan):
         offers = chosen(offers, _missing(order.plan, there if up else []))
     async with (
-        _household(order.place.folder, offers, view, up) as supervisor,
+        _household(order.place.folder, offers, hosts, view, up) as supervisor,
         client_of(order.place) as client,
     ):
         pursuing = asyncio.ensure_future(_once_joined(order, client, offers, pursue, up))
@@ -213,19 +224,21 @@ async def _to_start(plan: Plan, named: Sequence[str], relied_on: Sequence[AgentC
 
 @asynccontextmanager
 async def _household(
-    folder: Path, offers: Sequence[Offer], view: View, up: bool
+    folder: Path, offers: Sequence[Offer], hosts: Sequence[HostFile], view: View, up: bool
 ) -> AsyncIterator[Supervisor]:
     """Everything that a run needs and nobody else keeps running, while the block lasts."""
     async with local_bus(folder) as server, Supervisor(server.folder / "logs", view.note) as supervisor:
         household = Household(folder, server.url)
         if not up:
             await supervisor.start(household.orchestrator("main"))
+        hosting = await start_hosts(household, supervisor, hosts, view.note)
         for offer in offers:
             await supervisor.start(household.agent(offer, grace=AGENTS_GRACE))
         try:
             yield supervisor
         finally:
             await supervisor.stop_named([f"agent-{offer.card.name}" for offer in offers])
+            await supervisor.stop_named(hosting)
 
 
 async def handed_in(order: Order, client: Client, view: View, patience: float) -> Picture:

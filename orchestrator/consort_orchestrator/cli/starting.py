@@ -16,8 +16,9 @@ from consort_orchestrator.cli.ending import DONE
 from consort_orchestrator.cli.household import Household, keep_bus, only_one, orchestrator_names, slots_of
 from consort_orchestrator.cli.offers import Offer, installed, offers_of, offers_required
 from consort_orchestrator.cli.opening import client_of, local_bus, run_to_end
-from consort_orchestrator.cli.options import Place, Printer, agents_option, in_folder, printing
+from consort_orchestrator.cli.options import Place, Printer, agents_option, in_folder, printing, tools_option
 from consort_orchestrator.cli.supervise import Supervisor
+from consort_orchestrator.cli.tool_files import host_files, start_hosts
 from consort_orchestrator.cli.wording import clock, listed
 from consort_shared.errors import ConsortError, InvalidInput
 
@@ -34,6 +35,7 @@ class _Wanted:
     orchestrators: int
     nodes: int | None
     slots: Mapping[str, int]
+    tool_files: tuple[Path, ...] = ()
 
 
 @click.command()
@@ -49,6 +51,7 @@ class _Wanted:
 @click.option(
     "--slots", "slots", multiple=True, metavar="NAME=N", help="How many tasks an agent takes at a time."
 )
+@tools_option
 @in_folder
 @printing
 def up(
@@ -56,6 +59,7 @@ def up(
     orchestrators: int,
     nodes: str | None,
     slots: tuple[str, ...],
+    tool_files: tuple[Path, ...],
     folder: Path,
     printer: Printer,
 ) -> int:
@@ -69,9 +73,12 @@ def up(
     Examples:
       consort up
       consort up --agents writer,mine.py:agent --slots writer=4
+      consort up --tools tools.yaml
       consort up --orchestrators 2 --nodes 3 --folder /var/lib/consort
     """
-    wanted = _Wanted(agents, orchestrators, None if nodes is None else int(nodes), slots_of(slots))
+    wanted = _Wanted(
+        agents, orchestrators, None if nodes is None else int(nodes), slots_of(slots), tool_files
+    )
     with only_one(folder):
         stopped_by_user = False
         try:
@@ -88,6 +95,7 @@ async def _up(folder: Path, wanted: _Wanted, printer: Printer) -> None:
         printer.note(f"{clock(time.time())}  {text}")
 
     offers = await _offers(wanted.agents, tell)
+    hosts = await host_files(wanted.tool_files)
     for name in wanted.slots:
         if name not in {offer.card.name for offer in offers}:
             raise InvalidInput(f"--slots names {name!r}, which is not among the agents")
@@ -96,10 +104,12 @@ async def _up(folder: Path, wanted: _Wanted, printer: Printer) -> None:
         Supervisor(server.folder / "logs", tell) as supervisor,
     ):
         household = Household(folder, server.url)
+        hosting: list[str] = []
         keeping = asyncio.create_task(keep_bus(supervisor, folder, server.url))
         try:
             for name in orchestrator_names(wanted.orchestrators):
                 await supervisor.start(household.orchestrator(name))
+            hosting = await start_hosts(household, supervisor, hosts, tell)
             for offer in offers:
                 await supervisor.start(household.agent(offer, slots=wanted.slots.get(offer.card.name)))
             _show(printer, folder, server.url, server.pid, supervisor)
@@ -109,6 +119,7 @@ async def _up(folder: Path, wanted: _Wanted, printer: Printer) -> None:
             keeping.cancel()
             tell("stopping")
             await supervisor.stop_named([f"agent-{offer.card.name}" for offer in offers])
+            await supervisor.stop_named(hosting)
 
 
 async def _offers(named: Sequence[str], tell: Callable[[str], None]) -> list[Offer]:

@@ -28,6 +28,7 @@ SYSTEM, OPERATION, TEMPLATE = (
     "messaging.destination.template",
 )
 AGENT, GEN_AI_OPERATION, ERROR = "gen_ai.agent.name", "gen_ai.operation.name", "error.type"
+HOST, TOOL = "consort.tool.host", "gen_ai.tool.name"
 SKILL, OUTCOME, STATE, REASON = "consort.skill", "consort.outcome", "consort.state", "consort.reason"
 ROLE_OF_TOKENS = "gen_ai.token.type"
 ROLE, NAME, KEY = "consort.role", "consort.name", "consort.limits.key"
@@ -165,6 +166,8 @@ _started = _Count("consort.runs.started", "{run}", "Runs that were taken up.")
 _ended = _Count("consort.runs.ended", "{run}", "Runs that ended, by how.", STATE)
 _fenced = _Count("consort.fence.refusals", "{entry}", "Entries not stored because another writer came first.")
 _aside = _Count("consort.dead_letters", "{message}", "Messages that were set aside.", REASON)
+_hosted = _Count("consort.tool.calls", "{call}", "Calls that a tool host answered.", HOST, TOOL, OUTCOME)
+_hosted_for = _times("consort.tool.duration", _WORKS, "What a call of a shared tool took on its host.")
 _again = _Count("consort.redeliveries", "{message}", "Messages that came again.", TEMPLATE)
 _rate_waits = _times(
     "consort.limits.wait.duration", _WAITS, "What calls waited for their turn under shared limits."
@@ -265,6 +268,16 @@ def skill_ended(agent: str, skill: str, outcome: Outcome, seconds: float, kind: 
     if kind:
         about[ERROR] = _known(kind)
     _invocations.record(seconds, about)
+
+
+# --- shared tools, as their hosts do them
+
+
+def tool_answered(host: str, tool: str, outcome: str, seconds: float | None) -> None:
+    """A call was answered: done, saved, refused, late, in-doubt. `seconds` that the tool took, if it was called."""
+    _hosted.add(1, host, tool, outcome)
+    if seconds is not None:
+        _hosted_for.record(seconds, {HOST: host, TOOL: tool})
 
 
 # --- limits that processes share

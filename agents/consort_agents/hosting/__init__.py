@@ -1,0 +1,1 @@
+"""Shared tools: the process that hosts them, and how agents call them."""
