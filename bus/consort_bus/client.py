@@ -1,4 +1,4 @@
-"""The client: submit a plan, watch the run, get its result; stop, pause and mend it.
+"""The client: submit a plan or a goal, watch the run, get its result; stop, pause and mend it.
 
     async with connect() as client:
         run = await client.submit(plan, {"question": "…"})
@@ -25,6 +25,7 @@ from consort_bus.runs import ContextValue, LiveProgress, RunReader, RunSummary
 from consort_bus.wire import Wire
 from consort_shared.ids import new_run_id
 from consort_shared.messages import Submit
+from consort_shared.plan.goals import plan_for_goal
 from consort_shared.plan.model import Plan
 from consort_shared.telemetry.contexts import submission
 from consort_shared.values import Json
@@ -43,6 +44,16 @@ __all__ = [
 
 class Client(Owner):
     """Talks to the bus as one client, or with other credentials as a person. Made by `connect`."""
+
+    async def pursue(
+        self, goal: str, inputs: Mapping[str, Json] | None = None, *, run: str | None = None
+    ) -> str:
+        """Hand in a goal without a plan; the run's id. It is planned first, by whoever offers the skill `plan`.
+
+        What the plan may use is given by name in `inputs`. Raises InvalidInput for what is no goal, and otherwise
+        as `submit` does.
+        """
+        return await self.submit(plan_for_goal(goal, inputs), inputs, run=run)
 
     async def submit(
         self, plan: Plan, inputs: Mapping[str, Json] | None = None, *, goal: str = "", run: str | None = None

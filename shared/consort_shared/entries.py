@@ -91,11 +91,16 @@ class Submitted(Tagged):
 
 
 class Opened(Tagged):
-    """A block, a `for_each` or a `repeat` began; `items` are those of a `for_each`."""
+    """A block, a `for_each` or a `repeat` began; `items` are those of a `for_each`.
+
+    A block whose steps come from a result has them in `plan`, and what its expressions see in `inputs`.
+    """
 
     fact: Literal["opened"] = "opened"
     path: str
     items: tuple[Json, ...] | None = None
+    plan: Plan | None = None
+    inputs: dict[Name, Json] | None = None
 
 
 class Granted(Tagged):

@@ -40,7 +40,9 @@ from consort_shared.entries import (
     Waiting,
     Written,
 )
+from consort_shared.plan.check import check
 from consort_shared.plan.model import AtLeast, JoinRule, Plan, Step, Undo
+from consort_shared.values import Json
 
 UNDO = "!undo"
 AFTER_THE_END = (Refused, Redriven, Reopened, EffectSettled, Heeded)
@@ -60,6 +62,10 @@ class Where:
 class Auditor:
     def __init__(self) -> None:
         self.plan: Plan | None = None
+        self.plans: dict[str, Plan] = {}
+        """by path of the block that carries it out: a plan that came while the run was going on"""
+        self.results: dict[str, Json] = {}
+        """by path: what was accepted, of those that stand in the entry"""
         self.state: dict[str, str] = {}
         self.task: dict[str, str] = {}
         """by path: the attempt under way"""
@@ -110,7 +116,10 @@ class Auditor:
                 self.to_undo.pop()
             case Granted():
                 self._granted(fact)
-            case Opened() | Waiting() | Held():
+            case Opened():
+                self._start(fact.path)
+                self._brings(fact)
+            case Waiting() | Held():
                 self._start(fact.path)
             case Shared():
                 self._start(fact.path)
@@ -161,6 +170,29 @@ class Auditor:
                 self._finished(fact)
             case _:
                 pass
+
+    def _brings(self, fact: Opened) -> None:
+        """A block carries out a plan that was accepted, and no other; it is told of nothing that it does not want."""
+        where = self.where(fact.path)
+        outermost = where.index is not None or (where.step.for_each is None and where.step.repeat is None)
+        assert (fact.plan is not None) == (where.step.plan is not None and outermost), (
+            "with or without its plan"
+        )
+        if fact.plan is None or where.step.plan is None:
+            return
+        assert not check(fact.plan), "carries out what is no plan"
+        assert fact.inputs is not None
+        assert fact.inputs.keys() == fact.plan.inputs.keys()
+        assert fact.path.count(".") < 40, "plans without end"
+        found = re.fullmatch(r"\$\{\{ steps\.(\w+)\.output \}\}", where.step.plan)
+        assert found is not None
+        source = f"{where.scope}.{found[1]}" if where.scope else found[1]
+        assert source in self.accepted, f"the plan of {fact.path} was never accepted"
+        if source in self.results:
+            assert Plan.model_validate(self.results[source]) == fact.plan, (
+                "another plan than the one accepted"
+            )
+        self.plans[fact.path] = fact.plan
 
     # --- the end
 
@@ -392,6 +424,13 @@ class Auditor:
         said = self.reported[fact.task]
         assert (fact.instance, fact.output.digest) in said, "a result that nobody reported for this attempt"
         self.accepted[fact.path] = fact.output.digest
+        if fact.output.ref is None:
+            self.results[fact.path] = fact.output.value
+            returned = self.where(fact.path.removesuffix(UNDO)).step
+            if returned.returns is not None and not fact.path.endswith(UNDO):
+                plan = Plan.model_validate(fact.output.value)
+                assert not check(plan), "accepted what is no plan"
+                assert len(plan.steps) <= (returned.max_steps or 50), "accepted a plan that is too large"
         del self.task[fact.path]
         self._end(fact.path, "done")
         if fact.path.endswith(UNDO):
@@ -428,6 +467,8 @@ class Auditor:
             if at == len(parts) - 1:
                 return Where(step, scope, base, int(number) if number else None)
             scope = f"{scope}.{part}" if scope else part
-            assert step.steps is not None
-            steps = step.steps
+            brought = self.plans.get(scope)
+            inner = step.steps if brought is None else brought.steps
+            assert inner is not None
+            steps = inner
         raise AssertionError(path)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from consort_orchestrator.core import Candidate, Decision, Node, Phase, Run, Said, World, apply, decide
 from consort_orchestrator.core.decide import Message
+from consort_shared.card import AgentCard
 from consort_shared.entries import Fact, Granted
 from consort_shared.messages import (
     Declined,
@@ -59,10 +60,11 @@ class Driver:
             Candidate(name, 4) for name in self.agents
         ]
         self.paused: frozenset[str] = frozenset()
+        self.cards: list[AgentCard] = []
         self.last = Decision(())
 
     def say(self, *said: Said) -> tuple[Fact, ...]:
-        world = World(self.now, "abc", self.candidates, self.blobs, self.paused)
+        world = World(self.now, "abc", self.candidates, self.blobs, self.paused, lambda: self.cards)
         self.last = decide(self.run, said, world)
         self.run.n += bool(self.last.facts)
         if self.twin is not None:

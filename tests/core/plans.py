@@ -51,6 +51,7 @@ class _Maker:
         self.left = 7
         self.plain: set[str] = set()
         self.writers: set[str] = set()
+        self.planners: set[str] = set()
         self.before: dict[str, set[str]] = {}
 
     def often(self, percent: int) -> bool:
@@ -112,7 +113,14 @@ class _Maker:
         block = depth < 2 and self.left > 0 and kind < 25
         if block:
             del step["retry"], step["timeout"]
-        inner = self.modifier(step, here, block)
+        planners = [need for need in needs if need in self.planners]
+        if planners and not block and self.often(80):
+            del step["retry"], step["timeout"]
+            inner = self.modifier(step, here)
+            step["plan"] = f"${{{{ steps.{self.pick(planners)}.output }}}}"
+            step["with"] = {"x": self.pick(["${{ item }}" if inner.item else 1, "${{ inputs.n }}"])}
+            return step
+        inner = self.modifier(step, here)
         if block:
             names_before = self.count
             step["steps"] = self.steps(1 + self.below(3), inner, depth + 1)
@@ -147,7 +155,7 @@ class _Maker:
             ]
         return str(self.pick(options))
 
-    def modifier(self, step: dict[str, Any], here: _Scope, block: bool) -> _Scope:
+    def modifier(self, step: dict[str, Any], here: _Scope) -> _Scope:
         """A `for_each` or `repeat`, sometimes; what the step inside it sees."""
         throw = self.below(100)
         if throw < 22:
@@ -171,6 +179,13 @@ class _Maker:
 
     def task(self, name: str, step: dict[str, Any], here: _Scope, needs: list[str]) -> None:
         modified = "for_each" in step or "repeat" in step
+        if not modified and self.often(12):
+            self.planners.add(name)
+            step |= {"skill": "plan.p", "returns": "plan", "max_steps": 9}
+            step["with"] = {**self.inputs(step, here), "seed": self.count}
+            if not self.calm:
+                step["with"]["offers"] = "${{ offers }}"
+            return
         if not modified:
             self.plain.add(name)
         if self.often(12):

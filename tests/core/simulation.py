@@ -36,6 +36,7 @@ from consort_orchestrator.core import (
     outstanding,
 )
 from consort_orchestrator.core.handoff import delivered
+from consort_shared.card import AgentCard, SkillCard
 from consort_shared.codec import MSGPACK, decode, encode
 from consort_shared.entries import (
     Accepted,
@@ -213,7 +214,7 @@ class Simulation(Workers):
             said = [self.twisted(run, letter.said) for letter in batch]
             hushed = frozenset(agent.name for agent in self.agents if agent.paused)
             nonce = f"{self.rng.getrandbits(48):012x}"
-            world = World(self.now, nonce, self.candidates, desk.blobs, hushed)
+            world = World(self.now, nonce, self.candidates, desk.blobs, hushed, self.cards)
             try:
                 decision = decide(run, said, world)
             except NeedArtefacts as need:
@@ -338,6 +339,15 @@ class Simulation(Workers):
     def candidates(self, skill: str) -> list[Candidate]:
         there = [a for a in self.agents if a.present and not a.paused and skill != self.lost]
         return [Candidate(a.name, 4) for a in there if skill in a.skills]
+
+    def cards(self) -> list[AgentCard]:
+        there = (a for a in self.agents if a.present and not a.paused)
+        return [
+            AgentCard(
+                name=a.name, skills=tuple(SkillCard(name=skill) for skill in a.skills if skill != self.lost)
+            )
+            for a in there
+        ]
 
     # --- seeded defects
 

@@ -11,7 +11,7 @@ from simulation import RUN, Simulation, same
 
 from consort_orchestrator.core import IllegalMove, Run, fold
 from consort_shared.codec import JSON, decode, encode
-from consort_shared.entries import entry_adapter
+from consort_shared.entries import Failure, Opened, entry_adapter
 from consort_shared.plan.check import check
 from consort_shared.plan.model import Plan
 
@@ -73,6 +73,42 @@ def test_seeded_defects_are_found(bug: str) -> None:
         except (AssertionError, IllegalMove):
             return
     raise AssertionError(f"`{bug}` was not found")
+
+
+@pytest.mark.slow
+def test_plans_that_come_while_a_run_goes_on() -> None:
+    """S15, A3: planners answer garbage and mend it, plans are carried out inside plans, whatever else goes wrong."""
+    opened, refused, inside = 0, 0, 0
+    for seed in range(1000, 1300):
+        try:
+            facts = [fact for entry, _ in Simulation(seed).go().log for fact in entry.facts]
+        except Exception as exc:
+            raise AssertionError(f"seed {seed}") from exc
+        brought = [fact.path for fact in facts if isinstance(fact, Opened) and fact.plan is not None]
+        opened += len(brought)
+        inside += sum(path.endswith(".p4") for path in brought)
+        refused += sum(isinstance(fact, Failure) and fact.kind == "bad-plan" for fact in facts)
+    assert min(opened, refused) > 30
+    assert inside > 5
+
+
+def test_the_auditor_sees_another_plan_than_the_one_accepted() -> None:
+    for seed in range(200):
+        done = Simulation(seed, faults=False).go()
+        again = Auditor()
+        again.reported = done.auditor.reported
+        for entry, _ in done.log:
+            facts = [
+                fact.model_copy(update={"plan": fact.plan.model_copy(update={"name": "other"})})
+                if isinstance(fact, Opened) and fact.plan is not None
+                else fact
+                for fact in entry.facts
+            ]
+            try:
+                again.take(entry.model_copy(update={"facts": tuple(facts)}))
+            except AssertionError:
+                return
+    raise AssertionError("nobody noticed")
 
 
 @QUIET

@@ -47,19 +47,68 @@ FRESH = 2.0
 LOOK_AFTER = 2 * FRESH + 1.0
 ASKS = 8
 """How often an agent asks before it gives up on its task."""
-SKILLS = ("work.a", "work.b", "frail.c", "keyed.k0", "keyed.k1", "writer.w", "pay.p", "back.u")
+SKILLS = ("work.a", "work.b", "frail.c", "keyed.k0", "keyed.k1", "writer.w", "pay.p", "back.u", "plan.p")
 KEY = "pay"
 
 
 def answer(skill: str, inputs: dict[str, Json], context: dict[str, Json]) -> Json | None:
     """What the skill gives for these inputs; None when it cannot do them, however often it is asked."""
     throw = hashlib.sha256(canonical([skill, inputs, context])).digest()
+    if skill == "plan.p":
+        return good_plan(inputs, throw)
     if skill in ("frail.c", "back.u") and throw[3] % 8 == 0:
         return None
     return {"n": throw[0] % 10, "items": [throw[4] % 5] * (throw[1] % 4), "by": throw.hex()[:6]}
 
 
+def good_plan(inputs: dict[str, Json], throw: bytes) -> Json:
+    """A plan that can be carried out, now and then with one inside that has yet to be made."""
+    retry = {"attempts": 100, "wait": 0.5, "longest": 2}
+    level = inputs.get("level", 0)
+    steps: dict[str, Any] = {
+        "p1": {"skill": "work.a", "with": {"x": "${{ inputs.x }}", "seed": throw[0]}, "retry": retry},
+        "p2": {
+            "skill": "pay.p",
+            "needs": ["p1"],
+            "with": {"whole": "${{ steps.p1.output }}"},
+            "retry": retry,
+        },
+    }
+    if throw[1] % 3 == 0:
+        steps["p2"]["undo"] = {"skill": "back.u", "with": {"it": "${{ output }}", "x": "${{ inputs.x }}"}}
+    if throw[2] % 3 == 0 and level < 2:
+        again = {"seed": throw[3], "level": level + 1}
+        steps["p3"] = {"skill": "plan.p", "returns": "plan", "max_steps": 9, "with": again, "retry": retry}
+        part = "${{ steps.p1.output.n }}"
+        steps["p4"] = {"plan": "${{ steps.p3.output }}", "needs": ["p1", "p3"], "with": {"x": part}}
+    made: dict[str, Any] = {
+        "name": f"made {throw.hex()[:4]}",
+        "inputs": {"x": {"default": None}},
+        "steps": steps,
+    }
+    if throw[4] % 2:
+        made["output"] = "${{ steps.p2.output }}"
+    return made
+
+
+def bad_plan(throw: bytes, calm: bool) -> Json | None:
+    """What a planner may answer that is no plan, or none that can be carried out; None for once it is."""
+    one: dict[str, Any] = {"skill": "work.a"}
+    bad: list[Json] = [
+        "first do this, then that",
+        {"name": "cycle", "steps": {"a": {**one, "needs": ["b"]}, "b": {**one, "needs": ["a"]}}},
+        {"name": "unknown", "steps": {"a": {"skill": "work.z"}}},
+        {"name": "large", "steps": {f"s{n}": one for n in range(10)}},
+        {"name": "blind", "steps": {"a": {**one, "with": {"x": "${{ steps.b.output }}"}}}},
+    ]
+    if not calm:  # where nobody carries it out, nobody can tell
+        bad.append({"name": "needy", "inputs": {"far": {}}, "steps": {"a": one}})
+    return bad[throw[5] % len(bad)] if throw[6] % 2 else None
+
+
 def is_stored(value: Json) -> bool:
+    if isinstance(value, dict) and "steps" in value:
+        return len(value["steps"]) == 4
     return isinstance(value, dict) and value.get("n", 0) % 5 == 3
 
 
@@ -203,7 +252,11 @@ class Workers:
         granted = work.granted
         inputs = self.filled_inputs(granted)
         context = {item.key: self.value_of(item.output) for item in granted.handoff.context}
+        offers = inputs.pop("offers", None)
         value = answer(granted.skill, inputs, context)
+        if granted.skill == "plan.p" and not granted.trouble.startswith("bad-plan"):
+            seen = hashlib.sha256(canonical([inputs, offers, granted.attempt])).digest()
+            value = bad_plan(seen, self.calm) or value
         if value is None:
             self.report(work, Failed(kind="bad-input", message="cannot", retry=False))
             return

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from consort_shared.errors import PlanError
 from consort_shared.plan import ForEach, Plan, PlanBuilder, Ref, Repeat, Retry, SkillInfo, Undo, expr, loads
-from consort_shared.plan.build import index, item, iteration, output, previous
+from consort_shared.plan.build import index, item, iteration, offers, output, previous
 
 YAML = """
 name: market
@@ -217,3 +217,24 @@ def test_plans_survive_json(written: dict[str, object]) -> None:
     text = plan.model_dump_json(by_alias=True, exclude_unset=True)
     assert Plan.model_validate_json(text) == plan
     assert loads(text, format="json").plan == plan
+
+
+def test_plans_to_come() -> None:
+    """What a builder says of a plan that is made while the run goes on is what a file would say."""
+    builder = PlanBuilder("goal", inputs={"goal": str, "ready": "plan"})
+    made = builder.step(
+        "plan",
+        "plan",
+        returns="plan",
+        max_steps=9,
+        goal=builder.input("goal"),
+        offers=offers,
+        retry={"attempts": 2},
+    )
+    builder.carry_out("work", made.output, goal=builder.input("goal"))
+    builder.carry_out("more", builder.input("ready"), needs=[made])
+    plan = builder.build()
+    assert plan.steps["work"].needs == ("plan",)
+    assert plan.steps["work"].plan == "${{ steps.plan.output }}"
+    assert plan.steps["plan"].with_["offers"] == "${{ offers }}"
+    assert (plan.steps["plan"].returns, plan.steps["plan"].max_steps) == ("plan", 9)

@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 
 from consort_shared.plan import Plan, as_mermaid, as_svg, as_text, loads
+from consort_shared.plan.goals import plan_for_goal
 
 PLAN = loads(
     """
@@ -131,3 +132,12 @@ def test_faulty_and_large_plans_are_drawn(steps: dict[str, object]) -> None:
     text, mermaid = as_text(plan), as_mermaid(plan)
     assert all(name in text and name in mermaid for name in steps)
     assert "\x1b" not in text + mermaid + as_svg(plan)
+
+
+def test_plans_that_are_still_to_be_made() -> None:
+    plan = plan_for_goal("Write a report")
+    text = as_text(plan)
+    assert "plan  plan  “Break the goal into steps”  [gives a plan of at most 50 steps]" in text
+    assert "work  plan  “Carry the steps out”  [the steps of steps.plan.output]  <- plan" in text
+    assert "the steps of steps.plan.output" in as_svg(plan)
+    assert ":::block" in as_mermaid(plan)

@@ -193,8 +193,8 @@ def test_the_top_of_a_plan() -> None:
     assert told("name: x\ninputs: {q: {typ: string}, n: {type: text}}\nsteps: {a: {skill: s}}\n") == [
         "line 2, inputs.q.typ: unknown key `typ`; did you mean `type`? Allowed here: `type`, `description`, "
         "`default`, `required`",
-        "line 2, inputs.n.type: must be one of `string`, `number`, `integer`, `boolean`, `array`, `object`, `any`, "
-        "is `text`",
+        "line 2, inputs.n.type: must be one of `string`, `number`, `integer`, `boolean`, `array`, `object`, "
+        "`plan`, `any`, is `text`",
     ]
 
 
@@ -253,10 +253,11 @@ def test_json_has_lines_too(tmp_path: Path) -> None:
     assert loaded.plan == loads(EXAMPLE).plan
     assert loaded.lines[("steps", "gather")] > 1
     assert told('{"name": "x",\n "steps": {\n\t"a": {"skil": "s/\\u00e9", "e": 1e5}}}', "json") == [
-        "line 3, steps.a.skil: unknown key `skil`; did you mean `skill`? Allowed here: `skill`, `steps`, `title`, "
+        "line 3, steps.a.skil: unknown key `skil`; did you mean `skill`? Allowed here: `skill`, `steps`, `plan`, "
+        "`returns`, `max_steps`, `title`, `needs`, `join`, `if`, `with`, `context`, `for_each`, `repeat`, `key`, "
+        "`timeout`, `retry`, `undo`",
+        "line 3, steps.a.e: unknown key `e`; allowed here: `skill`, `steps`, `plan`, `returns`, `max_steps`, `title`, "
         "`needs`, `join`, `if`, `with`, `context`, `for_each`, `repeat`, `key`, `timeout`, `retry`, `undo`",
-        "line 3, steps.a.e: unknown key `e`; allowed here: `skill`, `steps`, `title`, `needs`, `join`, `if`, `with`, "
-        "`context`, `for_each`, `repeat`, `key`, `timeout`, `retry`, `undo`",
     ]
     assert told('{"name": "x",\n"name": "y", "steps": {"a": {"skill": "s"}}}', "json") == [
         "line 2, name: the key `name` is given twice, first on line 1"

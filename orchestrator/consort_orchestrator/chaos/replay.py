@@ -42,8 +42,11 @@ class Place:
     scope: str
 
 
-def place_of(plan: Plan, path: str) -> Place | None:
-    """Where in the plan an instance of a step belongs; None for what the plan does not have."""
+def place_of(plan: Plan, path: str, plans: Mapping[str, Plan] | None = None) -> Place | None:
+    """Where in the plan an instance of a step belongs; None for what the plan does not have.
+
+    `plans` are those that came while the run was going on, by the path of the block that carries them out.
+    """
     steps: Mapping[str, Step] | None = plan.steps
     scope = ""
     parts = path.split(".")
@@ -55,7 +58,8 @@ def place_of(plan: Plan, path: str) -> Place | None:
         if at == len(parts) - 1:
             return Place(step, scope)
         scope = f"{scope}.{part}" if scope else part
-        steps = step.steps
+        brought = (plans or {}).get(scope)
+        steps = step.steps if brought is None else brought.steps
     return None
 
 
@@ -65,6 +69,7 @@ class Replay:
     def __init__(self, *, own_skills: bool = False) -> None:
         self._own_skills = own_skills
         self._plan: Plan | None = None
+        self._plans: dict[str, Plan] = {}
         self._state: dict[str, str] = {}
         self._newest: dict[str, str] = {}
         self._accepted: set[str] = set()
@@ -88,6 +93,8 @@ class Replay:
                 self.under_way.discard(fact.path)
             case Opened():
                 self._state.setdefault(fact.path, OPEN)
+                if fact.plan is not None:
+                    self._plans[fact.path] = fact.plan
             case Closed():
                 self._state[fact.path] = DONE if fact.done else FAILED
             case Skipped():
@@ -118,7 +125,7 @@ class Replay:
         self._state.setdefault(path, OPEN)
         if "!" in path or self._plan is None:
             return  # what undoes a step needs what is no longer in the plan's order
-        place = place_of(self._plan, path)
+        place = place_of(self._plan, path, self._plans)
         if place is None:
             yield path, f"task {fact.task} is for a step that the plan does not have"
         elif why := self._unmet(place):

@@ -61,7 +61,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor:doctor", "How everything is, and the commands that mend what is not."),
         "chaos": ("chaos:chaos", "Try a system of its own under faults."),
     },
-    "Plans": {"plan": ("plans:plan", "Check and draw plans, and print their schema.")},
+    "Plans": {"plan": ("plans:plan", "Make, check and draw plans, and print their schema.")},
     "Processes": {
         "up": ("starting:up", "Start bus, orchestrator and agents, and keep them running."),
         "agent": ("serving:agent", "One agent as a process."),

@@ -20,8 +20,20 @@ from pydantic import ValidationError
 from consort_orchestrator.cli.wording import one_line
 from consort_shared.card import AgentCard, Presence
 from consort_shared.errors import InvalidInput
-from consort_shared.plan.check import SkillInfo
+from consort_shared.offers import skills_of
 from consort_shared.plan.model import Plan, Step
+
+__all__ = [
+    "Offer",
+    "Unusable",
+    "cards_of",
+    "chosen",
+    "installed",
+    "offers_of",
+    "offers_required",
+    "skills_needed",
+    "skills_of",
+]
 
 GROUP = "consort.agents"
 CARD_TIMEOUT = 60.0
@@ -123,15 +135,6 @@ def _answer(line: bytes) -> Offer | Unusable | None:
         return Offer(reference, AgentCard.model_validate(told["card"]))
     except (ValueError, LookupError, TypeError, ValidationError):
         return None
-
-
-def skills_of(cards: Iterable[AgentCard]) -> dict[str, SkillInfo]:
-    """The skills on offer with their schemas; where agents differ, those of the first."""
-    skills: dict[str, SkillInfo] = {}
-    for card in cards:
-        for skill in card.skills:
-            skills.setdefault(skill.name, SkillInfo(skill.input_schema, skill.output_schema))
-    return skills
 
 
 def cards_of(presences: Iterable[Presence]) -> list[AgentCard]:

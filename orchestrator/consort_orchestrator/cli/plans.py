@@ -1,4 +1,4 @@
-"""`consort plan`: whether a plan can be run, how it looks, and its schema."""
+"""`consort plan`: whether a plan can be run, how it looks, its schema, and having one made."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from consort_orchestrator.cli.ending import BAD_INPUT, DONE
+from consort_orchestrator.cli.making import make
 from consort_orchestrator.cli.offers import cards_of, installed, offers_required, skills_of
 from consort_orchestrator.cli.opening import client_of, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, agents_option, as_json, on_the_bus, printing
@@ -23,7 +24,10 @@ _FORMATS = ("text", "mermaid", "svg")
 
 @click.group()
 def plan() -> None:
-    """Check and draw plans, and print their schema."""
+    """Make, check and draw plans, and print their schema."""
+
+
+plan.add_command(make)
 
 
 @plan.command("check")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,11 @@ import click
 
 from consort_bus import embedded
 from consort_bus.client import Client
-from consort_orchestrator.cli import summary
+from consort_orchestrator.cli import goals, summary
 from consort_orchestrator.cli.ending import DONE, FAILED
 from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.following import PATIENCE, View, follow, view_for
 from consort_orchestrator.cli.household import Household, is_up, traces_of
-from consort_orchestrator.cli.inputs import inputs_of
 from consort_orchestrator.cli.offers import (
     Offer,
     cards_of,
@@ -49,8 +48,8 @@ from consort_orchestrator.cli.supervise import Supervisor
 from consort_shared.card import AgentCard
 from consort_shared.errors import PlanError
 from consort_shared.ids import new_run_id
-from consort_shared.plan import source
 from consort_shared.plan.check import check
+from consort_shared.plan.goals import SKILL
 from consort_shared.plan.model import Plan
 from consort_shared.plan.source import LoadedPlan
 from consort_shared.telemetry.contexts import CLIENT_SERVICE
@@ -74,7 +73,7 @@ class Order:
 
 
 @click.command()
-@click.argument("plan", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("plan", metavar="PLAN|GOAL")
 @inputs_options
 @agents_option("Agents that may take part; by default all that are installed.")
 @click.option(
@@ -84,7 +83,7 @@ class Order:
 @on_the_bus
 @printing
 def run(
-    plan: Path,
+    plan: str,
     pairs: tuple[str, ...],
     inputs_file: Path | None,
     agents: tuple[str, ...],
@@ -99,6 +98,9 @@ def run(
     unless `consort up` keeps them running in the same folder. The run is on the log
     whatever happens: interrupted, it goes on with the next `consort up`.
 
+    Instead of a plan's file a GOAL in words may be given: an agent that offers the
+    skill `plan` breaks it into steps for the agents that are there.
+
     \b
     Examples:
       consort run plan.yaml
@@ -106,14 +108,22 @@ def run(
       consort run plan.yaml --inputs inputs.yaml --out results
       consort run plan.yaml --agents mine.py:agent,writer
       consort run plan.yaml --json | jq .output
+      consort run "Which systems lead, and where is the market moving?" --input sources=examples/market-analysis/sources
     """
-    loaded = source.load(plan)
-    _refuse_faults(loaded, None)
-    inputs = inputs_of(loaded.plan, pairs, inputs_file)
+    loaded, inputs = goals.loaded(plan, pairs, inputs_file)
+    refuse_faults(loaded, None)
     order = Order(loaded.plan, inputs, new_run_id(), place)
     view = view_for(printer, live, to_stderr=True)
+
+    async def pursue(client: Client, patience: float) -> int:
+        picture = await handed_in(order, client, view, patience)
+        output, files = await collect(client, picture, out or order.place.folder / "results" / order.run)
+        printer.say(summary.as_text(picture, output, files, reference=order.run[:12]))
+        printer.data(summary.as_data(picture, output, files))
+        return DONE if picture.state == "completed" else FAILED
+
     try:
-        return run_to_end(_run(order, loaded, agents, out, view, printer))
+        return run_to_end(carried_out(order, loaded, agents, view, pursue))
     except KeyboardInterrupt:
         printer.note(
             f"run {order.run} is kept if it was handed in: it goes on with `consort up`; "
@@ -122,30 +132,29 @@ def run(
         raise
 
 
-async def _run(
+async def carried_out(
     order: Order,
     loaded: LoadedPlan,
     agents: Sequence[str],
-    out: Path | None,
     view: View,
-    printer: Printer,
+    pursue: Callable[[Client, float], Awaitable[int]],
 ) -> int:
+    """What `pursue` comes to, given a client and its patience, while everything that the order needs is there."""
     if order.place.server is not None:
         async with client_of(order.place) as client:
-            _refuse_faults(loaded, cards_of(await client.agents()))
-            return await _pursue(order, client, view, out, printer, PATIENCE)
+            refuse_faults(loaded, cards_of(await client.agents()))
+            return await pursue(client, PATIENCE)
     up = is_up(order.place.folder)
-    there, needed = await _there(order.place), skills_needed(order.plan)
-    relied_on = {skill.name for card in there for skill in card.skills} if up else set()
-    offers = await _offers(agents, needed - relied_on)
-    _refuse_faults(loaded, [*(offer.card for offer in offers), *there])
+    there = await _there(order.place)
+    offers = await _to_start(order.plan, agents, there if up else [])
+    refuse_faults(loaded, [*(offer.card for offer in offers), *there])
+    if not goals.plans_first(order.plan):
+        offers = chosen(offers, _missing(order.plan, there if up else []))
     async with (
-        _household(order.place.folder, chosen(offers, needed - relied_on), view, up) as supervisor,
+        _household(order.place.folder, offers, view, up) as supervisor,
         client_of(order.place) as client,
     ):
-        pursuing = asyncio.ensure_future(
-            _pursue(order, client, view, out, printer, PATIENCE if up else OWN_PATIENCE)
-        )
+        pursuing = asyncio.ensure_future(_once_joined(order, client, offers, pursue, up))
         try:
             ends: list[asyncio.Future[Any]] = [pursuing, supervisor.broken]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -157,7 +166,19 @@ async def _run(
         return pursuing.result()
 
 
-def _refuse_faults(loaded: LoadedPlan, cards: Sequence[AgentCard] | None) -> None:
+async def _once_joined(
+    order: Order,
+    client: Client,
+    offers: Sequence[Offer],
+    pursue: Callable[[Client, float], Awaitable[int]],
+    up: bool,
+) -> int:
+    if goals.plans_first(order.plan):
+        await goals.joined(client, offers)
+    return await pursue(client, PATIENCE if up else OWN_PATIENCE)
+
+
+def refuse_faults(loaded: LoadedPlan, cards: Sequence[AgentCard] | None) -> None:
     skills = None if cards is None else skills_of(cards)
     if faults := check(loaded.plan, skills=skills, lines=loaded.lines):
         raise PlanError(faults, loaded.source)
@@ -171,14 +192,23 @@ async def _there(place: Place) -> list[AgentCard]:
         return cards_of(await client.agents())
 
 
-async def _offers(named: Sequence[str], needed: set[str]) -> list[Offer]:
-    """The agents that could be started. Those that are broken matter only to whoever named them."""
+def _missing(plan: Plan, relied_on: Sequence[AgentCard]) -> set[str]:
+    """The skills that a plan asks for and that none of these agents offers."""
+    return skills_needed(plan) - {skill.name for card in relied_on for skill in card.skills}
+
+
+async def _to_start(plan: Plan, named: Sequence[str], relied_on: Sequence[AgentCard]) -> list[Offer]:
+    """The agents that could be started, beside those relied on. Broken ones matter only to whoever named them."""
+    missing = _missing(plan, relied_on)
     if named:
-        return await offers_required(named)
-    if not needed:
+        offers = await offers_required(named)
+        there = {card.name for card in relied_on}
+        offers = await goals.with_planner(offers, missing & {SKILL})
+        return [offer for offer in offers if offer.card.name not in there or offer.skills & missing]
+    if not missing:
         return []
     offers, _unusable = await offers_of(installed())
-    return offers
+    return chosen(offers, missing) if relied_on else offers
 
 
 @asynccontextmanager
@@ -198,19 +228,13 @@ async def _household(
             await supervisor.stop_named([f"agent-{offer.card.name}" for offer in offers])
 
 
-async def _pursue(
-    order: Order, client: Client, view: View, out: Path | None, printer: Printer, patience: float
-) -> int:
-    """Hand in the run, show it to its end, and tell what became of it."""
+async def handed_in(order: Order, client: Client, view: View, patience: float) -> Picture:
+    """Hand in the run and show it to its end."""
     folder = traces_of(order.place.folder) if order.place.server is None else None
     async with exported(CLIENT_SERVICE, str(os.getpid()), folder=folder):
         await client.submit(order.plan, order.inputs, run=order.run)
     remember(order.place, order.run)
-    picture = await follow(client, order.run, view, patience=patience)
-    output, files = await collect(client, picture, out or order.place.folder / "results" / order.run)
-    printer.say(summary.as_text(picture, output, files, reference=order.run[:12]))
-    printer.data(summary.as_data(picture, output, files))
-    return DONE if picture.state == "completed" else FAILED
+    return await follow(client, order.run, view, patience=patience)
 
 
 async def collect(client: Client, picture: Picture, out: Path) -> tuple[Json, list[Path]]:

@@ -8,19 +8,18 @@ from pathlib import Path
 import click
 
 from consort_bus.client import Client
-from consort_orchestrator.cli import summary
+from consort_orchestrator.cli import goals, summary
 from consort_orchestrator.cli.ending import DONE, FAILED, TimedOut
 from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.following import follow, view_for
-from consort_orchestrator.cli.inputs import check_new_id, check_reference, inputs_of
+from consort_orchestrator.cli.inputs import check_new_id, check_reference
 from consort_orchestrator.cli.opening import client_of, remember, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, as_json, inputs_options, on_the_bus, printing
 from consort_orchestrator.cli.results import save_results
 from consort_shared.entries import Finished, Reopened, Submitted
-from consort_shared.errors import InvalidInput, UnknownRun
+from consort_shared.errors import InvalidInput, PlanError, UnknownRun
 from consort_shared.ids import new_run_id
-from consort_shared.plan import source
-from consort_shared.plan.check import check_inputs
+from consort_shared.plan.check import check, check_inputs
 from consort_shared.plan.model import Plan
 from consort_shared.telemetry.contexts import CLIENT_SERVICE
 from consort_shared.telemetry.tracing import exported
@@ -28,7 +27,7 @@ from consort_shared.values import Json
 
 
 @click.command()
-@click.argument("plan", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("plan", metavar="PLAN|GOAL")
 @inputs_options
 @click.option("--goal", default="", help="What the run is for, in words.")
 @click.option("--run", "run_id", metavar="ID", help="A run id of your own making: repeating it does nothing.")
@@ -36,7 +35,7 @@ from consort_shared.values import Json
 @on_the_bus
 @printing
 def submit(
-    plan: Path,
+    plan: str,
     pairs: tuple[str, ...],
     inputs_file: Path | None,
     goal: str,
@@ -48,16 +47,22 @@ def submit(
     """Hand in PLAN as a run and print its id.
 
     The run is safe once this returns, whether or not an orchestrator is up: the next
-    one takes it up.
+    one takes it up. Instead of a plan's file a GOAL in words may be given, which is
+    planned first, by whoever offers the skill `plan`.
 
     \b
     Examples:
       consort submit plan.yaml --input topic=tea
       consort submit plan.yaml --wait
       consort submit plan.yaml --run 01a2051b2684838736fbd7b316bc8241   (again, after a doubt)
+      consort submit "Sum up what customers wrote" --inputs letters.json
     """
-    checked = source.load_checked(plan)
-    inputs = inputs_of(checked, pairs, inputs_file)
+    loaded, inputs = goals.loaded(plan, pairs, inputs_file)
+    checked = loaded.plan
+    if faults := check(checked, lines=loaded.lines):
+        raise PlanError(faults, loaded.source)
+    if goal and goals.plans_first(checked) and checked.goal == plan:
+        raise InvalidInput("--goal says what a plan is for; a goal in words says it itself")
     again = run_id is not None
     run = check_new_id(run_id) if run_id is not None else new_run_id()
     return run_to_end(_submit(checked, inputs, goal, run, again, wait, place, printer))

@@ -65,9 +65,7 @@ def in_words(fact: Fact, full: bool = False) -> str:
             inputs = f" with {value_text(fact.inputs)}" if full and fact.inputs else ""
             return f"{fact.client} hands in plan {fact.plan.name}, {counted(len(fact.plan.steps), 'step')}{inputs}"
         case Opened():
-            return f"{fact.path} begins" + (
-                f" with {counted(len(fact.items), 'item')}" if fact.items is not None else ""
-            )
+            return _opened_in_words(fact, full)
         case Granted():
             again = f", attempt {fact.attempt}" if fact.attempt > 1 else ""
             inputs = f" with {value_text(filled(fact))}" if full else ""
@@ -111,6 +109,16 @@ def in_words(fact: Fact, full: bool = False) -> str:
             return f"the run {ended}" + (f": {one_line(fact.why)}" if fact.why else value)
         case _:
             assert_never(fact)
+
+
+def _opened_in_words(fact: Opened, full: bool) -> str:
+    if fact.items is not None:
+        return f"{fact.path} begins with {counted(len(fact.items), 'item')}"
+    if fact.plan is None:
+        return f"{fact.path} begins"
+    inputs = f" with {value_text(fact.inputs)}" if full and fact.inputs else ""
+    steps = counted(len(fact.plan.steps), "step")
+    return f"{fact.path} begins with the plan {one_line(fact.plan.name)}, {steps}{inputs}"
 
 
 def _effect_in_words(fact: EffectBegun | EffectSettled | Doubted, full: bool) -> str:

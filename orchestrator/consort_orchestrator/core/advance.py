@@ -20,12 +20,17 @@ from consort_orchestrator.core.assign import Candidate, choose
 from consort_orchestrator.core.ending import end_run, wind_up
 from consort_orchestrator.core.handoff import hand_off
 from consort_orchestrator.core.moves import node_at
+from consort_orchestrator.core.planning import opened_with_plan, without_output
 from consort_orchestrator.core.resolve import Bound, View
 from consort_orchestrator.core.said import Said
 from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
+from consort_shared.card import AgentCard
 from consort_shared.entries import Closed, Fact, Finished, Granted, Held, Opened, Shared, Skipped, Waiting
+from consort_shared.errors import PlanError
 from consort_shared.messages import Answer, EffectAnswer, Hold, Stop
+from consort_shared.offers import offers_of
 from consort_shared.plan.expressions import ExpressionError
+from consort_shared.plan.planned import in_words
 from consort_shared.plan.wording import kind_of
 from consort_shared.values import Json, NoSuchPath
 
@@ -40,6 +45,8 @@ class World:
     blobs: Mapping[str, Json] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     """agents that are paused: they are not among the candidates, and what they have in hand may take longer"""
+    cards: Callable[[], Sequence[AgentCard]] = tuple
+    """those of the live agents that are not paused: what may be planned with"""
 
 
 class Advance:
@@ -131,7 +138,7 @@ class Advance:
         when = node.spec.step.when
         if when is not None:
             try:
-                holds = self._view(node).holds(when)
+                holds = self.view(node).holds(when)
             except (ExpressionError, NoSuchPath) as exc:
                 self._fail(node, f"if: {exc}")
                 return
@@ -144,6 +151,8 @@ class Advance:
         if block.live or block.phase is not Phase.OPEN:
             return
         reason = needs.unabsorbed(self.run, block)
+        if reason is None and block.planned is not None:
+            reason = without_output(View(self.run, block, self.world.blobs, within=True), block.planned.plan)
         if block.path == "":
             self._finish(block, reason)
         else:
@@ -152,16 +161,11 @@ class Advance:
     def _finish(self, root: Node, reason: str | None) -> None:
         plan = self.run.plan
         assert plan is not None
-        assert root.scope is not None
         if reason is not None:
             end_run(self, "failed", reason)
             return
-        view = self._view(root)
         try:
-            if plan.output is not None:
-                output = view.result(plan.output)
-            else:
-                output = {name: view.output_of(name) for name in root.scope.sinks}
+            output = self.view(root).given(plan)
         except (ExpressionError, NoSuchPath) as exc:
             end_run(self, "failed", f"output: {exc}")
             return
@@ -183,7 +187,16 @@ class Advance:
                 self._begin_child(node, 1)
 
     def _open_block(self, node: Node) -> None:
-        self.emit(Opened(path=node.path))
+        """Raises NeedArtefacts for a plan that is stored out of line."""
+        assert node.spec is not None
+        opened = Opened(path=node.path)
+        if node.spec.step.plan is not None:
+            try:
+                opened = opened_with_plan(self.run, node, self.view(node))
+            except (ExpressionError, NoSuchPath, PlanError) as exc:
+                self._fail(node, in_words(exc) if isinstance(exc, PlanError) else f"plan: {exc}")
+                return
+        self.emit(opened)
         self._consider_all(node)
 
     def _consider_all(self, block: Node) -> None:
@@ -195,7 +208,7 @@ class Advance:
         assert node.spec is not None
         assert node.spec.step.for_each is not None
         try:
-            items = self._view(node).value(node.spec.step.for_each.items)
+            items = self.view(node).value(node.spec.step.for_each.items)
         except (ExpressionError, NoSuchPath) as exc:
             self._fail(node, f"for_each.items: {exc}")
             return
@@ -232,9 +245,8 @@ class Advance:
     def _begin_child(self, parent: Node, index: int) -> None:
         assert parent.spec is not None
         path = f"{parent.path}[{index}]"
-        if parent.spec.body is not None:
-            self.emit(Opened(path=path))
-            self._consider_all(self.run.nodes[path])
+        if parent.spec.is_block:
+            self._open_block(node_at(self.run, path))
         else:
             self.grant(node_at(self.run, path))
 
@@ -248,7 +260,7 @@ class Advance:
             self.end(Closed(path=loop.path, done=False, why=f"iteration {node.index}: {node.why}"), loop.path)
             return
         try:
-            holds = self._view(node).holds(rule.until)
+            holds = self.view(node).holds(rule.until)
         except (ExpressionError, NoSuchPath) as exc:
             self.end(Closed(path=loop.path, done=False, why=f"repeat.until: {exc}"), loop.path)
             return
@@ -270,7 +282,7 @@ class Advance:
         assert node.spec is not None
         step = node.spec.step
         assert step.skill is not None
-        view = self._view(node)
+        view = self.view(node)
         try:
             key = self._key(node, view)
             if key is None:
@@ -330,8 +342,8 @@ class Advance:
     def _fail(self, node: Node, why: str) -> None:
         self.end(Closed(path=node.path, done=False, why=why), node.path)
 
-    def _view(self, node: Node) -> View:
+    def view(self, node: Node) -> View:
         """What an instance sees; one that undoes another sees what that saw, and its result."""
         if node.undoes:
             return View(self.run, self.run.nodes[node.undoes], self.world.blobs, undoing=True)
-        return View(self.run, node, self.world.blobs)
+        return View(self.run, node, self.world.blobs, offers=lambda: offers_of(self.world.cards()))

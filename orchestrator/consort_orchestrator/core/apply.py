@@ -24,7 +24,8 @@ from consort_orchestrator.core.moves import (
     task_at,
     wait_for,
 )
-from consort_orchestrator.core.state import RUN_ITSELF, IllegalMove, Kept, Node, Phase, Role, Run
+from consort_orchestrator.core.program import Scope, program
+from consort_orchestrator.core.state import RUN_ITSELF, IllegalMove, Kept, Node, Phase, Planned, Role, Run
 from consort_shared.entries import (
     Accepted,
     Closed,
@@ -56,6 +57,7 @@ from consort_shared.entries import (
     Written,
 )
 from consort_shared.messages import POISON, PutAnswer
+from consort_shared.plan.model import Plan
 from consort_shared.usage import Usage
 
 DECLINED = "declined"
@@ -141,15 +143,36 @@ def apply(run: Run, fact: Fact, at: float) -> None:
 
 def _opened(run: Run, fact: Opened) -> None:
     node = run.nodes.get(fact.path)
+    if node is not None and node.role is Role.TASK:
+        raise IllegalMove(fact.path, "is a task, nothing in it can open")
+    scope = None if fact.plan is None else _scope_of(fact.path, fact.plan)
+    if _brings_its_plan(run, fact.path) is not (scope is not None):
+        raise IllegalMove(fact.path, "opens without its plan, or with one that it does not have")
     if node is None:
         node = new_child(run, fact.path, Role.BLOCK)
-    elif node.role is Role.TASK:
-        raise IllegalMove(fact.path, "is a task, nothing in it can open")
     move(run, node, Phase.OPEN)
+    if fact.plan is not None:
+        node.planned = Planned(fact.plan, dict(fact.inputs or {}))
+        node.scope = scope
     if node.role is Role.EACH:
         node.items = fact.items or ()
     elif node.role is Role.BLOCK:
         populate(run, node)
+
+
+def _brings_its_plan(run: Run, path: str) -> bool:
+    """Whether a block's steps are known only as it opens; of an item or iteration its parent's step tells."""
+    node = run.nodes.get(path)
+    known = node if node is not None else run.nodes.get(path.rpartition("[")[0])
+    is_block = node is None or node.role is Role.BLOCK
+    return is_block and known is not None and known.spec is not None and known.spec.step.plan is not None
+
+
+def _scope_of(path: str, plan: Plan) -> Scope:
+    try:
+        return program(plan)
+    except KeyError as exc:
+        raise IllegalMove(path, f"its plan needs a step {exc} that it does not have") from exc
 
 
 def _closed(run: Run, fact: Closed) -> None:

@@ -66,7 +66,7 @@ def new_child(run: Run, path: str, role: Role | None = None) -> Node:
         follows, begun = parent.role is Role.LOOP and index == parent.started + 1, index
     if not follows:
         raise IllegalMove(path, f"does not follow {parent.started} begun before it")
-    is_a = Role.BLOCK if parent.spec.body is not None else Role.TASK
+    is_a = Role.BLOCK if parent.spec.is_block else Role.TASK
     if role is not None and role is not is_a:
         raise IllegalMove(path, f"is a {is_a.value}, not a {role.value}")
     node = Node(path, parent.spec, is_a, parent.path, index, scope=parent.spec.body)
@@ -115,7 +115,7 @@ def role_of(spec: Spec) -> Role:
         return Role.EACH
     if spec.step.repeat is not None:
         return Role.LOOP
-    return Role.TASK if spec.body is None else Role.BLOCK
+    return Role.BLOCK if spec.is_block else Role.TASK
 
 
 def populate(run: Run, block: Node) -> None:

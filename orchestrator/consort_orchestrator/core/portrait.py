@@ -53,6 +53,9 @@ def _step(node: Node) -> dict[str, Json]:
         "why": node.why,
         "output": _digest(node.output),
     }
+    if node.planned is not None:
+        made["plan"] = node.planned.plan.name
+        made["inputs"] = node.planned.inputs
     if node.usage:
         made["usage"] = _usage(node.usage)
     return made

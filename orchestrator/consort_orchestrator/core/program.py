@@ -1,7 +1,7 @@
 """A plan made ready to run: scopes, and who waits for whom.
 
-Computed once per run from the plan and never stored: the plan in the run's first
-entry is what counts.
+Computed from the plan, once per run, and once more for each plan that comes while it
+goes on; never stored: the plan in the entry is what counts.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ class Spec:
     undo: Spec | None = None
     """what takes the step back once it is completed"""
 
+    @property
+    def is_block(self) -> bool:
+        """Whether there are steps inside, also if they are known only when it opens."""
+        return self.body is not None or self.step.plan is not None
+
 
 def scope_of(steps: Mapping[str, Step]) -> Scope:
     dependents: dict[str, list[str]] = {name: [] for name in steps}
@@ -56,5 +61,5 @@ def _undoing(name: str, step: Step) -> Spec:
 
 
 def program(plan: Plan) -> Scope:
-    """The plan's outermost scope. Raises KeyError for a need that does not exist: check the plan first."""
+    """A plan's outermost scope. Raises KeyError for a need that does not exist: check the plan first."""
     return scope_of(plan.steps)

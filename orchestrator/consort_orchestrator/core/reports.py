@@ -12,6 +12,7 @@ from typing import TypeVar, assert_never
 from consort_orchestrator.core.advance import Advance
 from consort_orchestrator.core.apply import DECLINED
 from consort_orchestrator.core.context import conflict, written
+from consort_orchestrator.core.planning import BAD_PLAN, refusal, value_of, wants_plan
 from consort_orchestrator.core.said import Said
 from consort_orchestrator.core.state import Node, Phase, Run, node_in_hand, node_of_task
 from consort_shared.entries import Accepted, Failure, Noted, Refused
@@ -36,6 +37,12 @@ def report(going: Advance, said: Said, told: Report) -> None:
             if trouble:
                 attempt_failed(going, node, CONFLICT, trouble, retry=True, usage=told.usage)
                 return
+            if wants_plan(node):
+                value = value_of(going.view(node), outcome.output)
+                trouble = refusal(run, node, value, tuple(going.world.cards()))
+                if trouble:
+                    attempt_failed(going, node, BAD_PLAN, trouble, retry=True)
+                    return
             for write in outcome.writes:
                 going.emit(written(run, node, write))
             accepted = Accepted(
@@ -98,7 +105,9 @@ def _said_before(run: Run, node: Node, report: Report) -> bool:
     how, outcome = run.failed.get(report.task), report.outcome
     match outcome:
         case Done():
-            return node.output == outcome.output or (how is not None and how.startswith(f"{CONFLICT}: "))
+            return node.output == outcome.output or (
+                how is not None and how.startswith((f"{CONFLICT}: ", f"{BAD_PLAN}: "))
+            )
         case Failed():
             return how == f"{outcome.kind}: {outcome.message}"
         case Declined():

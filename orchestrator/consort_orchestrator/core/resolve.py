@@ -10,48 +10,17 @@ is needed to decide raises `NeedArtefacts`, and the caller tries again with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
+from consort_orchestrator.core.bound import Bound, NeedArtefacts, Path, each, filled, read
 from consort_orchestrator.core.state import Node, Phase, Role, Run, child_path
 from consort_shared.entries import Hole
 from consort_shared.messages import Output
 from consort_shared.plan.expressions import OPEN, Reference, Template, condition, parse, truth
-from consort_shared.values import STORED, ArtefactRef, Json, NoSuchPath, canonical, pick
+from consort_shared.plan.model import Plan
+from consort_shared.values import STORED, Json, NoSuchPath, canonical, pick
 
-Path = tuple[str | int, ...]
-
-K = TypeVar("K")
-V = TypeVar("V")
-R = TypeVar("R")
-
-
-class NeedArtefacts(Exception):
-    """Values stored out of line that this decision depends on."""
-
-    def __init__(self, refs: Iterable[ArtefactRef]) -> None:
-        self.refs = tuple(refs)
-        super().__init__(", ".join(ref.artefact for ref in self.refs))
-
-
-@dataclass(slots=True)
-class Bound:
-    """A value with holes in it, and which results fill the holes."""
-
-    value: Json
-    holes: list[Hole] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-    """paths of the steps that the value was made from, other than by holes"""
-
-    def put(self, key: str | int, inner: Bound) -> None:
-        """Take another value in as a member."""
-        if isinstance(self.value, list):
-            self.value.append(inner.value)
-        else:
-            self.value[key] = inner.value
-        self.holes += inner.holes
-        self.sources += inner.sources
+__all__ = ["Bound", "NeedArtefacts", "View", "filled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +32,10 @@ class View:
     blobs: Mapping[str, Json]
     undoing: bool = False
     """whether it is not this step that looks but the one that undoes it, which is handed its result"""
+    within: bool = False
+    """whether it is not this block that looks but the plan that it carries out, which sees nothing around it"""
+    offers: Callable[[], Json] | None = None
+    """what agents offer; None where that is not to be known"""
 
     def inputs(self, value: Json, at: Path = ()) -> Bound:
         """The inputs of a task: references become holes, other expressions values.
@@ -72,7 +45,7 @@ class View:
         if isinstance(value, str):
             if OPEN not in value:
                 return Bound(value)
-            template, reference, all_references = _read(value)
+            template, reference, all_references = read(value)
             if reference is not None:
                 bound = self._refer(reference, at)
             else:
@@ -81,12 +54,12 @@ class View:
             return bound
         if isinstance(value, dict):
             bound = Bound({})
-            for key, inner in _each(value.items(), lambda key, part: self.inputs(part, (*at, key))):
+            for key, inner in each(value.items(), lambda key, part: self.inputs(part, (*at, key))):
                 bound.put(key, inner)
             return bound
         if isinstance(value, (list, tuple)):
             bound = Bound([])
-            for index, inner in _each(enumerate(value), lambda index, part: self.inputs(part, (*at, index))):
+            for index, inner in each(enumerate(value), lambda index, part: self.inputs(part, (*at, index))):
                 bound.put(index, inner)
             return bound
         return Bound(value)
@@ -97,9 +70,9 @@ class View:
             template = parse(value)
             return template.evaluate(self._names(template))
         if isinstance(value, dict):
-            return dict(_each(value.items(), lambda _, part: self.value(part)))
+            return dict(each(value.items(), lambda _, part: self.value(part)))
         if isinstance(value, (list, tuple)):
-            return [part for _, part in _each(enumerate(value), lambda _, part: self.value(part))]
+            return [part for _, part in each(enumerate(value), lambda _, part: self.value(part))]
         return value
 
     def holds(self, text: str) -> bool:
@@ -121,14 +94,20 @@ class View:
                 return self._plain(self._refer(template.reference, ()))
             return template.evaluate(self._names(template))
         if isinstance(value, dict):
-            return dict(_each(value.items(), lambda _, part: self.result(part)))
+            return dict(each(value.items(), lambda _, part: self.result(part)))
         if isinstance(value, (list, tuple)):
-            return [part for _, part in _each(enumerate(value), lambda _, part: self.result(part))]
+            return [part for _, part in each(enumerate(value), lambda _, part: self.result(part))]
         return value
 
-    def output_of(self, path: str) -> Json:
-        """What a step gave, for the run's result; stored values stay references."""
-        return self._plain(self._output(self.run.nodes[path], (), ()))
+    def given(self, plan: Plan) -> Json:
+        """What a plan gives, of which this is the outermost scope: its output, or those of the steps nobody needs."""
+        if plan.output is not None:
+            return self.result(plan.output)
+        assert self.node.scope is not None
+        return {name: self._plain(self._sink(name, (), ())) for name in self.node.scope.sinks}
+
+    def _sink(self, name: str, path: Path, at: Path) -> Bound:
+        return self._output(self.run.nodes[child_path(self.node, name)], path, at)
 
     def _plain(self, bound: Bound) -> Json:
         value = bound.value
@@ -161,7 +140,7 @@ class View:
     def _in_iteration(self, iteration: Node, path: Path, at: Path) -> Bound:
         if not path:
             return Bound(self._previous_value())
-        if iteration.role is Role.BLOCK:
+        if iteration.role is Role.BLOCK and iteration.planned is None:
             inner = self.run.nodes[child_path(iteration, str(path[0]))]
             return self._output(inner, path[2:], at)
         return self._output(iteration, path[1:], at)
@@ -180,6 +159,8 @@ class View:
         if node.role is Role.EACH:
             return self._items(node, path, at)
         assert node.scope is not None
+        if node.planned is not None:
+            return self._of_plan(node, node.planned.plan, path, at)
         if path:
             if path[0] not in node.scope.specs:
                 raise NoSuchPath(f"block `{node.path}` has no step `{path[0]}`")
@@ -188,6 +169,36 @@ class View:
         for name in node.scope.specs:
             bound.put(name, self._output(self.run.nodes[child_path(node, name)], (), (*at, name)))
         return bound
+
+    def _of_plan(self, node: Node, plan: Plan, path: Path, at: Path) -> Bound:
+        """What the plan gives that a block has carried out, or part of it."""
+        inner = View(self.run, node, self.blobs, within=True)
+        if plan.output is not None:
+            return inner._part(plan.output, path, at)
+        assert node.scope is not None
+        if path:
+            if path[0] not in node.scope.sinks:
+                raise NoSuchPath(f"the plan of `{node.path}` gives no `{path[0]}`")
+            return inner._sink(str(path[0]), path[1:], at)
+        bound = Bound({})
+        for name in node.scope.sinks:
+            bound.put(name, inner._sink(name, (), (*at, name)))
+        return bound
+
+    def _part(self, value: Json, path: Path, at: Path) -> Bound:
+        """As `inputs`, of the part that a path leads to: a reference on the way is followed on."""
+        if not path:
+            return self.inputs(value, at)
+        if isinstance(value, (dict, list, tuple)):
+            return self._part(
+                pick(list(value) if isinstance(value, tuple) else value, path[:1]), path[1:], at
+            )
+        if isinstance(value, str) and OPEN in value:
+            template, reference, _ = read(value)
+            if reference is not None:
+                return self._refer(replace(reference, path=(*reference.path, *path)), at)
+            return Bound(pick(template.evaluate(self._names(template)), path))
+        return Bound(pick(value, path))
 
     def _items(self, node: Node, path: Path, at: Path) -> Bound:
         if path and isinstance(path[0], int):
@@ -215,6 +226,8 @@ class View:
         """Whether the result is in the hand-off anyway, because this step needs that one directly, or undoes it."""
         if self.undoing:
             return target is self.node
+        if self.within:
+            return False
         spec = self.node.spec
         return spec is not None and target.spec is not None and target.spec.name in spec.step.needs
 
@@ -243,7 +256,7 @@ class View:
         for ref in template.references():
             named[ref.root, str(ref.path[0]) if ref.root == "steps" and ref.path else ""] = None
         names: dict[str, Json] = {}
-        for (root, name), value in _each(((place, None) for place in named), self._named):
+        for (root, name), value in each(((place, None) for place in named), self._named):
             if root == "steps":
                 names.setdefault("steps", {})[name] = value
             else:
@@ -264,7 +277,7 @@ class View:
     def _whole(self, bound: Bound) -> Json:
         value = bound.value
         outputs = {hole.prior: self.run.nodes[hole.prior].output for hole in bound.holes}
-        loaded = dict(_each(outputs.items(), lambda _, output: self._load(output) if output else None))
+        loaded = dict(each(outputs.items(), lambda _, output: self._load(output) if output else None))
         for hole in bound.holes:
             value = filled(value, hole.at, pick(loaded[hole.prior], hole.path))
         return value
@@ -273,7 +286,7 @@ class View:
         before = self._previous()
         if before is None:
             return None
-        if before.role is not Role.BLOCK:
+        if before.role is not Role.BLOCK or before.planned is not None:
             return {"output": self._whole(self._output(before, (), ()))}
         assert before.scope is not None
         outputs = self._whole(self._output(before, (), ()))
@@ -281,7 +294,10 @@ class View:
 
     def _ambient(self, root: str) -> Json:
         if root == "inputs":
-            return self.run.inputs
+            planned = self._home().planned
+            return self.run.inputs if planned is None else planned.inputs
+        if root == "offers" and self.offers is not None:
+            return self.offers()
         if root in ("item", "index"):
             inside = self._inside(Role.EACH)
             assert inside.parent is not None
@@ -290,10 +306,23 @@ class View:
             return self._inside(Role.LOOP).index
         raise NoSuchPath(f"`{root}` is not a name of the expression language")
 
-    def _inside(self, role: Role) -> Node:
-        """The nearest enclosing item or iteration; this instance itself counts."""
+    def _is_home(self, at: Node) -> bool:
+        """Whether an instance carries out the plan that this one's step is a step of."""
+        return at.parent is None or (at.planned is not None and (self.within or at is not self.node))
+
+    def _home(self) -> Node:
+        """What carries out the plan that this instance's step is a step of: a block, or the run itself."""
         at = self.node
-        while at.parent is not None:
+        while not self._is_home(at):
+            assert at.parent is not None
+            at = self.run.nodes[at.parent]
+        return at
+
+    def _inside(self, role: Role) -> Node:
+        """The nearest enclosing item or iteration in the same plan; this instance itself counts."""
+        at = self.node
+        while not self._is_home(at):
+            assert at.parent is not None
             if at.index >= 0 and self.run.nodes[at.parent].role is role:
                 return at
             at = self.run.nodes[at.parent]
@@ -305,45 +334,18 @@ class View:
         return self.run.nodes.get(f"{iteration.parent}[{iteration.index - 1}]")
 
     def _sees(self, name: str) -> Node:
-        """The step of that name in this scope or an enclosing one.
+        """The step of that name in this scope or an enclosing one of the same plan.
 
-        A condition of a loop looks from its iteration, so a block's own steps count as seen.
+        A condition of a loop looks from its iteration, so a block's own steps count as seen, but not those of a
+        plan that it carries out.
         """
-        at: Node | None = self.node
-        while at is not None:
-            if at.role is Role.BLOCK and at.scope is not None and name in at.scope.specs:
+        at = self.node
+        while True:
+            home = self._is_home(at)
+            sees = home or at.planned is None
+            if sees and at.role is Role.BLOCK and at.scope is not None and name in at.scope.specs:
                 return self.run.nodes[child_path(at, name)]
-            at = self.run.nodes[at.parent] if at.parent is not None else None
+            if home or at.parent is None:
+                break
+            at = self.run.nodes[at.parent]
         raise NoSuchPath(f"there is no step `{name}` in sight of `{self.node.path}`")
-
-
-def filled(value: Json, at: Path, filling: Json) -> Json:
-    """A value with one place filled in; the containers on the way are changed in place."""
-    if not at:
-        return filling
-    container = value
-    for part in at[:-1]:
-        container = container[part]
-    container[at[-1]] = filling
-    return value
-
-
-@lru_cache(maxsize=4096)
-def _read(text: str) -> tuple[Template, Reference | None, tuple[Reference, ...]]:
-    """A text of a plan, the reference that it is if it is just that, and all that it refers to."""
-    template = parse(text)
-    return template, template.reference, template.references()
-
-
-def _each(pairs: Iterable[tuple[K, V]], make: Callable[[K, V], R]) -> list[tuple[K, R]]:
-    """Something made of every pair. Stored values that are missing are all asked for at once."""
-    made: list[tuple[K, R]] = []
-    missing: dict[ArtefactRef, None] = {}
-    for key, value in pairs:
-        try:
-            made.append((key, make(key, value)))
-        except NeedArtefacts as exc:
-            missing.update(dict.fromkeys(exc.refs))
-    if missing:
-        raise NeedArtefacts(missing)
-    return made

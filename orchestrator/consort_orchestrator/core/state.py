@@ -100,6 +100,14 @@ class IllegalMove(Exception):
         super().__init__(f"{path or 'the run'}: {why}")
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan that a block carries out, and the inputs that it was given."""
+
+    plan: Plan
+    inputs: dict[str, Json]
+
+
 @dataclass(slots=True)
 class Node:
     """One instance of a step."""
@@ -138,6 +146,8 @@ class Node:
     """path of the completed step that this one takes back"""
     # a block, `for_each` or `repeat`
     scope: Scope | None = None
+    planned: Planned | None = None
+    """of a block whose steps are those of a plan that came while the run was going on"""
     items: tuple[Json, ...] = ()
     started: int = 0
     """children begun (`for_each`), or the current iteration (`repeat`)"""
@@ -289,6 +299,16 @@ class Run:
             at = self.nodes[at.parent]
             if at.role is Role.BLOCK:
                 return at
+
+
+def planning_depth(run: Run, node: Node) -> int:
+    """How many plans that came while the run was going on an instance is inside of, itself counted."""
+    depth, at = 0, node
+    while True:
+        depth += at.planned is not None
+        if at.parent is None:
+            return depth
+        at = run.nodes[at.parent]
 
 
 def child_path(scope: Node, name: str) -> str:

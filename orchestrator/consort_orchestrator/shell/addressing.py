@@ -35,7 +35,7 @@ def addressed(
         elif not (
             fact is grant
             or (isinstance(fact, Failure) and fact.path == grant.path)
-            or (isinstance(fact, Opened) and fact.items is None)
+            or (isinstance(fact, Opened) and fact.items is None and fact.plan is None)
         ):
             return facts, None
     full = delivered(run, grant, at_hand)

@@ -196,7 +196,8 @@ def _course(
     match fact:
         case Opened():
             items = "" if fact.items is None else f", {len(fact.items)} items"
-            return Line(f"opened: {fact.path or 'the run'}{items}", fact.path)
+            plan = "" if fact.plan is None else f", {len(fact.plan.steps)} steps of a plan"
+            return Line(f"opened: {fact.path or 'the run'}{items}{plan}", fact.path)
         case Waiting():
             return Line(f"waiting: {fact.path}: nobody offers {fact.skill}", fact.path)
         case Held():

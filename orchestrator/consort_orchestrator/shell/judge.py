@@ -157,6 +157,7 @@ class Judge:
             self._registry.candidates,
             case.blobs,
             self._registry.paused(in_hand(run)),
+            self._registry.cards,
         )
         decision = decide(run, opened.said, world)
         if not decision.facts:

@@ -82,6 +82,17 @@ class Registry:
             offers = [(name, slots) for name, slots in offers if name not in self._pauses]
         return [Candidate(name, slots, self._load[name], self._profiles[name]) for name, slots in offers]
 
+    def cards(self) -> list[AgentCard]:
+        """The cards of the live agents that are not paused, by name. Of several versions all count."""
+        return [
+            card
+            for agent, instances in sorted(self._seen.items())
+            if instances and agent not in self._pauses
+            for card in {
+                seen.presence.card.version: seen.presence.card for seen in instances.values()
+            }.values()
+        ]
+
     def reads(self, agent: str) -> str:
         """The content type that every process of an agent reads. JSON where that is not known: all read it."""
         return MSGPACK if agent in self._binary else JSON

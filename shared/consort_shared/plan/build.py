@@ -14,7 +14,7 @@ that uses the output of another needs it without saying so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
@@ -36,6 +36,7 @@ __all__ = [
     "index",
     "item",
     "iteration",
+    "offers",
     "output",
     "previous",
 ]
@@ -83,6 +84,8 @@ index = Ref("index")
 """Its place in the list, from 0."""
 iteration = Ref("iteration")
 """The iteration of the `repeat` around, from 1."""
+offers = Ref("offers")
+"""In the inputs of a task: what agents offer when it is given out."""
 previous = Ref("previous")
 """What the last iteration gave: `previous["draft"]["output"]`, or `previous["output"]` of a repeated task."""
 output = Ref("output")
@@ -131,6 +134,8 @@ class _Steps:
         timeout: float | str | None = None,
         retry: Retry | Mapping[str, Any] | None = None,
         undo: Undo | Mapping[str, Any] | str | None = None,
+        returns: Literal["plan"] | None = None,
+        max_steps: int | None = None,
         title: str | None = None,
         **inputs: Any,
     ) -> StepBuilder:
@@ -146,6 +151,8 @@ class _Steps:
             "key": key,
             "context": list(context),
             "undo": {"skill": undo} if isinstance(undo, str) else undo,
+            "returns": returns,
+            "max_steps": max_steps,
         }
         return self._add(name, needs, {**written, "with": {**inputs, **(with_ or {})}})
 
@@ -168,6 +175,26 @@ class _Steps:
         block._own = self._add(name, needs, written)
         block._own._written["steps"] = block._steps  # which the block goes on filling
         return block
+
+    def carry_out(
+        self,
+        name: str,
+        plan: Ref | str,
+        /,
+        *,
+        needs: Iterable[_Needed] = (),
+        with_: Mapping[str, Any] | None = None,
+        for_each: _Each | None = None,
+        repeat: Repeat | Mapping[str, Any] | None = None,
+        if_: str | Ref | None = None,
+        join: str | Mapping[str, int] | None = None,
+        title: str | None = None,
+        **inputs: Any,
+    ) -> StepBuilder:
+        """Adds a block with the steps of a plan: the output of a step that `returns` one, or an input."""
+        written = {"plan": plan, "title": title, "join": join, "if": if_, "for_each": _each(for_each)}
+        written |= {"repeat": repeat, "with": {**inputs, **(with_ or {})}}
+        return self._add(name, needs, written)
 
     def _add(self, name: str, needs: Iterable[_Needed], written: Mapping[str, Any]) -> StepBuilder:
         if name in self._steps:
@@ -287,7 +314,7 @@ def _uses(step: Mapping[str, Json]) -> Iterator[str]:
     """The steps that the expressions of a step read, in their order."""
     bare = [step.get("if"), step.get("key"), (step.get("repeat") or {}).get("until")]
     undo = (step.get("undo") or {}).get("with")
-    full = [text for _, text in texts_in([step.get("for_each"), step.get("with"), undo])]
+    full = [text for _, text in texts_in([step.get("for_each"), step.get("with"), step.get("plan"), undo])]
     for text in [*full, *(text for text in bare if isinstance(text, str))]:
         try:
             found = condition(text).references()  # the braces of `full` are there already

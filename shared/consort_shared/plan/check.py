@@ -9,13 +9,14 @@ the run can show: values, prices, which agent does the work.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from consort_shared.errors import Fault, PlanError
 from consort_shared.plan.contracts import SkillInfo, input_faults
 from consort_shared.plan.expressions import OPEN, ExpressionError, Template, condition, parse, texts_in
 from consort_shared.plan.model import AtLeast, InputSpec, Plan, Repeat, Undo
 from consort_shared.plan.scopes import Path, Place, Scope, cycles, graph, scopes, size_and_depth
-from consort_shared.plan.sight import Sight, View, in_for_each, loop_of
+from consort_shared.plan.sight import Sight, View, in_for_each, loop_of, no_plan
 from consort_shared.plan.tokens import WORDS
 from consort_shared.plan.wording import did_you_mean, dotted, has_type, kind_of, listed, type_words
 from consort_shared.values import Json
@@ -56,6 +57,8 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
                 faults.append(
                     Fault(f"inputs.{name}", f"is {kind_of(given[name])}, must be {type_words(spec.type)}")
                 )
+            elif spec.type == "plan" and given[name] is not None:
+                faults += _plan_faults(name, given[name])
         elif spec.required:
             faults.append(Fault(f"inputs.{name}", f"is missing, must be {type_words(spec.type)}"))
         else:
@@ -68,6 +71,16 @@ def check_inputs(plan: Plan, given: Mapping[str, Json]) -> dict[str, Json]:
 def _fits(spec: InputSpec, value: Json) -> bool:
     """An input whose default is null may be null."""
     return has_type(value, spec.type) or (value is None and not spec.required and spec.default is None)
+
+
+def _plan_faults(name: str, value: Json) -> list[Fault]:
+    from consort_shared.plan.planned import planned  # which checks with this module
+
+    try:
+        planned(value)
+    except PlanError as exc:
+        return [Fault(f"inputs.{name}.{fault.where}".rstrip("."), fault.what) for fault in exc.faults]
+    return []
 
 
 class _Check:
@@ -179,11 +192,28 @@ class _Check:
             template = self._compiled(step.key, (*path, "key"), bare=True)
             if template is not None:
                 self._references(template, (*path, "key"), inside)
-        self._texts(step.with_, (*path, "with"), inside)
+        given = replace(inside, offers=step.skill is not None)
+        self._texts(step.with_, (*path, "with"), given)
+        if step.plan is not None:
+            self._planned(step.plan, place, inside)
         if step.skill is not None:
             self._skill(step.skill, step.with_, path)
         if step.undo is not None:
             self._undo(step.undo, place, inside)
+
+    def _planned(self, text: str, place: Place, view: View) -> None:
+        """What a block's plan comes from, as far as that can be seen before it runs."""
+        path = (*place.path, "plan")
+        template = self._compiled(text, path)
+        if template is None:
+            return
+        if template.reference is None:
+            self._fault(path, f"must be one reference: write {OPEN} steps.<name>.output }}}}")
+            return
+        before = len(self.faults)
+        self._references(template, path, view)
+        if len(self.faults) == before and (why := no_plan(template.reference, self.plan, self.places)):
+            self._fault(path, why)
 
     def _undo(self, undo: Undo, place: Place, inside: View) -> None:
         path = (*place.path, "undo")

@@ -58,7 +58,7 @@ def _layers(steps: Mapping[str, Step], prefix: str) -> Iterator[str]:
 
 
 def _line(name: str, step: Step, wide: int) -> str:
-    what = step.skill or "block"
+    what = step.skill or ("block" if step.plan is None else "plan")
     extras = [f"[{text}]" for text in described(step)]
     needs = f"<- {needs_of(step)}" if step.needs else ""
     title = f"“{shortened(step.title, 80)}”" if step.title else ""
@@ -79,7 +79,8 @@ def _nodes(steps: Mapping[str, Step], above: str, indent: str) -> Iterator[str]:
         ident = f"{above}_{name}"
         label = "<br/>".join(_label(text) for text in (name, step.skill or "", *described(step)) if text)
         if step.steps is None:
-            yield f'{indent}{ident}["{label}"]:::skill'
+            look = "skill" if step.plan is None else "block"
+            yield f'{indent}{ident}["{label}"]:::{look}'
         else:
             yield f'{indent}subgraph {ident}["{label}"]'
             yield f"{indent}  direction LR"

@@ -5,8 +5,9 @@ nothing; `consort_shared.plan.check` says whether it makes sense, the core of th
 orchestrator carries it out. Times are in seconds here because plans are JSON;
 files may write `30s`, `5m`, `1h`.
 
-A step is either a task (`skill`) or a block of steps (`steps`). Either kind may
-carry one of two modifiers: `for_each`, which runs it once per item of a list
+A step is a task (`skill`), a block of steps (`steps`), or a block whose steps are
+those of a plan that is known only at run time (`plan`): the result of a task that
+says `returns: plan`. Each kind may carry one of two modifiers: `for_each`, which runs it once per item of a list
 known only at run time, and `repeat`, which runs it again until a condition
 holds, with a stated bound.
 
@@ -14,7 +15,8 @@ Text of the form `${{ … }}` is an expression. Names in it: `inputs.<name>`,
 `steps.<name>.output` of a step that this one needs, directly or through others,
 and inside the modifiers `item`, `index` (from 0), `iteration` (from 1) and
 `previous.<step>.output` (the last iteration's steps; for a repeated task,
-`previous.output`; null in the first iteration).
+`previous.output`; null in the first iteration). In the `with` of a task `offers` is
+what the agents offer that are there when it is given out.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ from consort_shared.values import Json
 
 DEFAULT_TIMEOUT = 900.0
 """Seconds an attempt may take from grant to report unless the step says otherwise."""
+
+DEFAULT_MAX_STEPS = 50
+"""Steps of a plan that a task may return unless its step says otherwise."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -56,7 +61,7 @@ class _Part(BaseModel):
 class InputSpec(_Part):
     """One input of the plan. `type` is a JSON type name; an input without default must be given."""
 
-    type: Literal["string", "number", "integer", "boolean", "array", "object", "any"] = "any"
+    type: Literal["string", "number", "integer", "boolean", "array", "object", "plan", "any"] = "any"
     description: str = ""
     default: Json = None
     required: bool = True
@@ -131,15 +136,29 @@ class Undo(_Part):
 
 
 class Step(_Part):
-    """A node of the plan. Exactly one of `skill` and `steps` is given."""
+    """A node of the plan. Exactly one of `skill`, `steps` and `plan` is given."""
 
     skill: SkillName | None = None
     steps: dict[Name, Step] | None = None
+    plan: str | None = Field(
+        default=None, description="an expression that gives a plan: its steps are those of this block"
+    )
+    returns: Literal["plan"] | None = Field(
+        default=None, description="the skill's result must be a plan that can be carried out here and now"
+    )
+    max_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description=f"of the plan that is returned; {DEFAULT_MAX_STEPS} if not said",
+    )
     title: str = ""
     needs: tuple[Name, ...] = ()
     join: Join = JoinRule.ALL
     when: str | None = Field(default=None, alias="if", description="the step is skipped unless this holds")
-    with_: dict[Name, Json] = Field(default_factory=dict, alias="with", description="inputs of the skill")
+    with_: dict[Name, Json] = Field(
+        default_factory=dict, alias="with", description="inputs of the skill, or of the plan"
+    )
     context: tuple[Name, ...] = Field(default=(), description="context keys the task must be given")
     for_each: ForEach | None = None
     repeat: Repeat | None = None
@@ -152,18 +171,26 @@ class Step(_Part):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Step:
-        if (self.skill is None) == (self.steps is None):
-            raise ValueError("a step has either `skill` or `steps`")
+        if [self.skill, self.steps, self.plan].count(None) != 2:
+            raise ValueError("a step has either `skill` or `steps`, or `plan`")
         if self.steps is not None and not self.steps:
             raise ValueError("`steps` is empty")
         if self.steps is not None and (self.with_ or self.key or self.context or self.undo):
             raise ValueError(
                 "`with`, `key`, `context` and `undo` belong to a step with a `skill`, not to a block"
             )
-        if self.steps is not None and self.model_fields_set & {"timeout", "retry"}:
+        if self.plan is not None and (self.key or self.context or self.undo):
+            raise ValueError(
+                "`key`, `context` and `undo` belong to a step with a `skill`: the plan's steps have their own"
+            )
+        if self.skill is None and self.model_fields_set & {"timeout", "retry"}:
             raise ValueError(
                 "`timeout` and `retry` belong to a step with a `skill`: a block's steps have their own"
             )
+        if self.returns is not None and self.skill is None:
+            raise ValueError("`returns` belongs to a step with a `skill`")
+        if self.max_steps is not None and self.returns is None:
+            raise ValueError("`max_steps` belongs to a step with `returns: plan`")
         if self.for_each and self.repeat:
             raise ValueError("`for_each` and `repeat` exclude each other; put one inside a block")
         return self

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 
 from consort_shared.plan.expressions import OPEN
-from consort_shared.plan.model import DEFAULT_TIMEOUT, AtLeast, JoinRule, Retry, Step
+from consort_shared.plan.model import DEFAULT_MAX_STEPS, DEFAULT_TIMEOUT, AtLeast, JoinRule, Retry, Step
 from consort_shared.values import Json
 
 
 def described(step: Step) -> list[str]:
     """What is special about a step: `for each of …, 16 in flight`, `if …`, one phrase each."""
     found = []
+    if step.plan is not None:
+        found.append(f"the steps of {_bare(step.plan)}")
+    if step.returns is not None:
+        found.append(f"gives a plan of at most {step.max_steps or DEFAULT_MAX_STEPS} steps")
     if step.when is not None:
         found.append(f"if {_bare(step.when)}")
     if step.for_each is not None:

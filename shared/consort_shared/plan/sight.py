@@ -7,7 +7,10 @@ and below a `for_each`, `iteration` and `previous` in and below a `repeat`. An
 modifier's names, nor does `for_each.items`. `repeat.until` sees the steps of its
 block, or `output` of its task, and the names of its loop. What undoes a step sees
 what that step's inputs see, and its `output`: of one item, of one iteration. The
-plan's `output` sees the steps of the top.
+plan's `output` sees the steps of the top. A task's `with` sees what is on offer.
+
+The steps of a plan that is known only at run time are no part of this plan: they
+see nothing of it, and it sees nothing of them but the block's `output`.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ class View:
     """the repeated step whose `until` this is"""
     undone: Place | None = None
     """the step that is undone with this"""
+    offers: bool = False
+    """whether it is an input of a task, and so is read when that is given out"""
 
 
 def in_for_each(place: Place | None) -> bool:
@@ -81,10 +86,12 @@ class Sight:
                 return self._previous(path)
             case "output":
                 return self._own_output(path)
+            case "offers":
+                return "" if view.offers else "`offers` is known only in the `with` of a task"
             case "item" | "index" | "iteration":
                 return ""
             case root:
-                known = ["inputs", "steps", "item", "index", "iteration", "previous", "output"]
+                known = ["inputs", "steps", "item", "index", "iteration", "previous", "output", "offers"]
                 return f"there is nothing called `{root}`" + (
                     did_you_mean(root, known) or f"; write steps.{root}.output or inputs.{root}"
                 )
@@ -204,3 +211,27 @@ def _child(block: Place, name: str) -> Place:
     steps = block.step.steps or {}
     inner = Scope(steps, block, (*block.path, "steps"), {}, {})
     return inner.place(name)
+
+
+def no_plan(reference: Reference, plan: Plan, places: Mapping[str, Place]) -> str:
+    """Why a reference that can be followed leads to no plan, or nothing, also where only the run can tell."""
+    path = reference.path
+    match reference.root:
+        case "inputs" if len(path) == 1:
+            kind = plan.inputs[str(path[0])].type
+            return (
+                "" if kind in ("plan", "any") else f"the input `{path[0]}` is no plan: say `type: plan` there"
+            )
+        case "steps" if path[1:2] == ("output",):
+            place = places[str(path[0])]
+            for name in path[2:]:
+                if isinstance(name, str) and name in (place.step.steps or {}):
+                    place = _child(place, name)
+            if place.step.returns != "plan":
+                return f"step `{place.name}` gives no plan: say `returns: plan` there"
+            is_list = place.step.for_each is not None and not any(isinstance(part, int) for part in path)
+            return f"`{place.name}` gives a list of plans: go through it with a `for_each`" if is_list else ""
+        case "item" | "inputs":
+            return ""
+        case root:
+            return f"`{root}` gives no plan; write steps.<name>.output, inputs.<name> or item"

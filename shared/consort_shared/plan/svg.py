@@ -32,6 +32,8 @@ class _Node:
     lines: list[tuple[str, str]]
     """text and its kind: name, skill or note"""
     inner: _Drawing | None = None
+    dashed: bool = False
+    """a block whose steps are not known yet"""
 
     @property
     def head(self) -> float:
@@ -84,7 +86,7 @@ def _node(name: str, step: Step) -> _Node:
     most = max(60, int(inner.layout.width / 6.5)) if inner else MOST
     lines = [(shortened(text, most), kind) for text, kind in lines]
     width = max(_wide(text, 7.7 if kind == "name" else 6.5) for text, kind in lines) + 2 * 14
-    node = _Node(Box(name, max(width, 110.0), 0.0), lines, inner)
+    node = _Node(Box(name, max(width, 110.0), 0.0), lines, inner, dashed=step.plan is not None)
     if inner is None:
         node.box.height = node.head + 10
     else:
@@ -107,7 +109,7 @@ def _paint(drawing: _Drawing, left: float, top: float, depth: int) -> Iterator[s
 
 def _paint_node(node: _Node, left: float, top: float, depth: int) -> Iterator[str]:
     x, y = left + node.box.x, top + node.box.y
-    block = node.inner is not None
+    block = node.inner is not None or node.dashed
     look = (
         f'rx="12" fill="{FILLS[depth % 2]}" stroke="{EDGE}" stroke-dasharray="5 4"'
         if block

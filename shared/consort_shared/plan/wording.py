@@ -55,6 +55,7 @@ _WORDS = {
     "array": "a list",
     "object": "a mapping",
     "null": "null",
+    "plan": "a plan",
     "any": "anything",
 }
 

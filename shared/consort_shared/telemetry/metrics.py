@@ -32,7 +32,17 @@ ENTRIES, COPIES, INBOX, TASKS = "log.{run}.entry", "log.{run}.copy", "in.{sender
 """Kinds of subjects that messages are sent under or taken from."""
 OTHER = "_OTHER"
 KNOWN_KINDS = frozenset(
-    {"bad-input", "bad-output", "context-conflict", "died", "declined", "exception", "no-answer", "no-skill"}
+    {
+        "bad-input",
+        "bad-output",
+        "bad-plan",
+        "context-conflict",
+        "died",
+        "declined",
+        "exception",
+        "no-answer",
+        "no-skill",
+    }
     | {"not-done", "poison", "skill-error", "timeout", "unreadable-task"}
 )
 """Kinds of failure that are ours. An author's own may be anything, so they count as one."""

@@ -1,0 +1,60 @@
+"""The planner: from a goal to a plan, without a model.
+
+Skill `plan`. Recipes are plan files: those that come with the package, and those in
+the folder that `CONSORT_RECIPES` names. They are read anew for each task, so a new
+one needs no restart; one that is no plan is left out, and its log says why.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from consort_agents import Agent, Context, SkillError
+from consort_agents.specialists.planning import Missing, compute_plan
+from consort_shared.errors import InvalidInput
+from consort_shared.plan.source import load_checked
+from consort_shared.values import Json
+
+RECIPES = "CONSORT_RECIPES"
+FORMATS = (".yaml", ".yml", ".json")
+
+agent = Agent(
+    "planner",
+    version="1.0",
+    description="Makes plans from recipes and from what agents offer, without a model.",
+    slots=4,
+)
+
+
+@agent.skill("plan")
+def plan(
+    goal: str, offers: list[dict[str, Any]], ctx: Context, inputs: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Breaks a goal into steps for the skills on offer: a plan, as plan files say it."""
+    try:
+        made = compute_plan(goal, offers, inputs or {}, ctx.trouble, recipes(ctx))
+    except Missing as exc:
+        raise SkillError(f"no plan for this goal: {exc}", kind="no-plan") from exc
+    ctx.progress(f"planned {made['name']}")
+    return made
+
+
+def recipes(ctx: Context) -> list[dict[str, Json]]:
+    """The plans that are known, in the order of their files' names; the user's own come first."""
+    folders = [Path(str(files("consort_agents.specialists") / "recipes"))]
+    if own := os.environ.get(RECIPES):
+        folders.insert(0, Path(own))
+        if not folders[0].is_dir():
+            ctx.log.warning("%s names %s, which is no folder", RECIPES, own)
+    found: dict[str, dict[str, Json]] = {}
+    for file in [file for folder in folders for file in sorted(folder.glob("*")) if file.suffix in FORMATS]:
+        try:
+            known = load_checked(file).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        except InvalidInput as exc:
+            ctx.log.warning("recipe %s is left out: %s", file.name, exc)
+            continue
+        found.setdefault(str(known["name"]), known)
+    return list(found.values())
