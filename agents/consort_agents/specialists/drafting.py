@@ -7,6 +7,7 @@ those who read before, and what a judge missed. What it writes is held against t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ from consort_shared.values import Json
 TOLD = 2
 """Times that a draft is sent back with what does not hold."""
 _MOST_SENTENCES = 60
+_LEAD = re.compile(r"^\*\*[^*]+\*\* ")
+"""The words in bold that begin a point of the summary."""
 _ASK = (
     "Draft the section “What this means” of the report: two to five short paragraphs of plain text, without headings, "
     "lists, tables or links. `sentences` are those of the report that cite sources; `statements` and `notes` are what "
@@ -67,7 +70,7 @@ def drafted(report: str, matter: Matter, ctx: Context) -> Report:
         if not faults:
             break
         ctx.progress(f"{len(faults)} sentences do not hold and go back to the model")
-        messages = [*answer.messages, user(prompt(_returned(faults)))]
+        messages = [*answer.messages, user(prompt(_returned(report, paragraphs, faults, matter.facts)))]
         answer = ctx.model.ask_sync(messages, schema=Meaning, system=_ASK)
         paragraphs = meaning.tidied(answer.value.paragraphs)
     left, dropped = meaning.held(report, paragraphs, matter.facts)
@@ -81,7 +84,7 @@ def _asked(report: str, matter: Matter) -> dict[str, Json]:
     sentences = meaning.quotable_sentences(report, matter.facts)[:_MOST_SENTENCES]
     return {
         "question": matter.facts.question,
-        "sentences": [{"section": claim.section, "sentence": claim.text} for claim in sentences],
+        "sentences": [{"section": c.section, "sentence": _LEAD.sub("", c.text)} for c in sentences],
         "statements": [statement.text for statement in matter.statements],
         "notes": [note.model_dump(mode="json") for note in matter.notes],
         "before": list(meaning.section_of(report)),
@@ -89,8 +92,12 @@ def _asked(report: str, matter: Matter) -> dict[str, Json]:
     }
 
 
-def _returned(faults: Sequence[Unheld]) -> dict[str, Json]:
+def _returned(
+    report: str, paragraphs: Sequence[str], faults: Sequence[Unheld], facts: Facts
+) -> dict[str, Json]:
+    left, _ = meaning.held(report, paragraphs, facts)
     return {
         "does_not_hold": [{"sentence": fault.text, "reason": fault.reason} for fault in faults],
-        "wanted": "the whole section again, with these sentences mended or left out",
+        "holds": list(left),
+        "wanted": "the whole section again, with the sentences that do not hold mended or left out",
     }

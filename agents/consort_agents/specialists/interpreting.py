@@ -93,7 +93,7 @@ def numbered_trends(trends: Trends) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for kind, several in kinds.items():
         for number, finding in enumerate(several, start=1):
-            found[f"{kind}-{number}"] = finding.model_dump(mode="json", exclude=left_out)
+            found[f"{kind}-{number}"] = _neat(finding.model_dump(mode="json", exclude=left_out))
     return dict(list(found.items())[:MOST_FINDINGS])
 
 
@@ -114,6 +114,17 @@ def numbered_coverage(coverage: Sequence[Coverage]) -> dict[str, Json]:
             "items": [{"name": item.name, "partial": item.partial} for item in one.open_items[:_SOME]],
         }
     return dict(list(found.items())[:MOST_FINDINGS])
+
+
+def _neat(value: Json) -> Json:
+    """Without nulls and empty texts; numbers as people write them."""
+    if isinstance(value, Mapping):
+        return {name: _neat(part) for name, part in value.items() if part is not None and part != ""}
+    if isinstance(value, list | tuple):
+        return [_neat(part) for part in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else round(value, 4)
+    return value
 
 
 def _share(tally: Tally) -> dict[str, Json]:

@@ -105,15 +105,11 @@ def held(report: str, paragraphs: Sequence[str], facts: Facts) -> tuple[list[str
 
 def _without(paragraphs: Sequence[str], text: str) -> list[str]:
     """The paragraphs without the first that this is, or without this sentence of it."""
-    done = False
-    left = []
-    for paragraph in paragraphs:
-        if not done and text and text in paragraph:
-            done = True
-            paragraph = " ".join(paragraph.replace(text, " ", 1).split())
-        if paragraph:
-            left.append(paragraph)
-    return left
+    at = next((at for at, paragraph in enumerate(paragraphs) if text and text in paragraph), None)
+    if at is None:
+        return list(paragraphs)
+    rest = " ".join(paragraphs[at].replace(text, " ", 1).split())
+    return [*paragraphs[:at], *([rest] if rest else []), *paragraphs[at + 1 :]]
 
 
 def _place(lines: Sequence[str]) -> int:

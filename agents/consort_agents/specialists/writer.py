@@ -40,8 +40,8 @@ class WriteRequest(BaseModel):
     charts: list[ChartRef] = Field(default_factory=list)
     statements: list[Statement] = Field(default_factory=list)
     notes: list[Note] = Field(default_factory=list)
-    draft: str | None = None
-    problems: list[Problem] | None = None
+    draft: str | None = Field(default=None, description="the report of the time before; null at first")
+    problems: list[Problem] | None = Field(default=None, description="what does not hold in that draft")
 
 
 class Written(BaseModel):
