@@ -54,7 +54,8 @@ def with_section(report: str, paragraphs: Sequence[str]) -> str:
     if not paragraphs:
         return "\n".join(lines)
     at = _place(lines)
-    section = [f"## {TITLE}", "", LABEL, ""]
+    section = [""] if at and lines[at - 1] else []
+    section += [f"## {TITLE}", "", LABEL, ""]
     section += [line for text in paragraphs for line in (text, "")]
     return "\n".join([*lines[:at], *section, *lines[at:]])
 
@@ -115,9 +116,9 @@ def _without(paragraphs: Sequence[str], text: str) -> list[str]:
 def _place(lines: Sequence[str]) -> int:
     """The line before which the section goes: after the summary, else before the sources, else the end."""
     heads = [at for at, line in enumerate(lines) if line.startswith("## ")]
-    for at, following in zip(heads, [*heads[1:], len(lines)], strict=True):
-        if lines[at] == f"## {AFTER}":
-            return following
+    for at, head in enumerate(heads):
+        if lines[head] == f"## {AFTER}":
+            return heads[at + 1] if at + 1 < len(heads) else len(lines)
     return next((at for at in heads if lines[at] == f"## {HEADING}"), len(lines))
 
 
