@@ -139,7 +139,10 @@ rules:
         name: with a survey
         steps:
           - {name: gather, skill: research.gather, inputs: [{name: folder, value: "${{ inputs.sources }}"}]}
-          - {name: gaps, skill: analyse.gaps, needs: [gather], inputs: [{name: facts, value: "${{ steps.gather.output.facts }}"}]}
+          - name: gaps
+            skill: analyse.gaps
+            needs: [gather]
+            inputs: [{name: facts, value: "${{ steps.gather.output.facts }}"}]
           - name: report
             skill: write.report
             needs: [gather, gaps]
