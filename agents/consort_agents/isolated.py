@@ -187,12 +187,12 @@ class DistantBook:
         return Recorded(told["n"], told["id"], json.loads(told["value"]), replayed=True)
 
     async def answer(self, call: Call, value: Json, seconds: float) -> Recorded:
-        told = {"n": call.n, "id": call.id, "value": as_text(value), "seconds": seconds}
+        told = {"n": call.n, "key": call.id, "value": as_text(value), "seconds": seconds}
         given = self.line.ask("called", turn=self.turn, **told)
         return Recorded(call.n, call.id, json.loads(given), replayed=False)
 
     async def gave_up(self, call: Call, error: str) -> None:
-        self.line.ask("raised", turn=self.turn, n=call.n, id=call.id, error=error)
+        self.line.ask("raised", turn=self.turn, n=call.n, key=call.id, error=error)
 
 
 def note_told(note: Noted) -> Frame:

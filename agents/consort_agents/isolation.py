@@ -244,11 +244,11 @@ async def _journalled_for(frame: Frame, context: Context) -> Any:
             return {"n": begun.n, "id": begun.id, "again": begun.again, "value": None}
         case "called":
             failpoint("call-made")
-            call = Call(frame["n"], frame["id"], False)
+            call = Call(frame["n"], frame["key"], False)
             answered = await book.answer(call, json.loads(frame["value"]), frame["seconds"])
             return as_text(answered.value)
         case _:
-            await book.gave_up(Call(frame["n"], frame["id"], False), frame["error"])
+            await book.gave_up(Call(frame["n"], frame["key"], False), frame["error"])
     return None
 
 

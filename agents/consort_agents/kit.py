@@ -11,7 +11,7 @@ checked against it. Knows nothing of the bus.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -20,8 +20,10 @@ from consort_agents.context import Context
 from consort_agents.errors import AgentError
 from consort_agents.journal.port import Divergence
 from consort_agents.signatures import Signature, signature_of
+from consort_agents.tools.collection import ToolBox
 from consort_agents.tools.definition import Tool
 from consort_agents.tools.functions import tool
+from consort_agents.tools.guarded import guarded
 from consort_shared.card import AgentCard, SkillCard
 from consort_shared.profile import Profile
 from consort_shared.profiles_file import card_of, load_profile, profile_of_value
@@ -68,8 +70,8 @@ class Agent:
     `profile` says who it is and how it works, as long as no version is set for it on the bus: a `Profile`, a
     mapping, or the path of a TOML or YAML file, beside the module that makes the agent. `model` is the model
     that is asked where the profile names none. `tools` are what models may call when the agent works with
-    them: tools, plain functions, or the names of shared ones. Raises AgentError, InvalidInput for a profile
-    that is none.
+    them: tools, plain functions, the names of shared ones, or a `ToolBox` with rules. Raises AgentError, and
+    InvalidInput for a profile that is none.
     """
 
     name: str
@@ -82,7 +84,7 @@ class Agent:
     divergence: Divergence = "fail"
     model: str = ""
     profile: Profile | Mapping[str, Any] | str | Path | None = None
-    tools: Sequence[Tool | Callable[..., Any] | str] = ()
+    tools: Iterable[Tool | Callable[..., Any] | str] = ()
     own_profile: Profile | None = field(init=False, default=None)
     own_tools: tuple[Tool, ...] = field(init=False, default=())
     shared_tools: tuple[str, ...] = field(init=False, default=())
@@ -91,8 +93,9 @@ class Agent:
 
     def __post_init__(self) -> None:
         self.own_profile = _profile(self.profile)
-        self.own_tools = _tools(self.name, [one for one in self.tools if not isinstance(one, str)])
-        self.shared_tools = tuple(one for one in self.tools if isinstance(one, str))
+        given = guarded(self.tools, self.name) if isinstance(self.tools, ToolBox) else tuple(self.tools)
+        self.own_tools = _tools(self.name, [one for one in given if not isinstance(one, str)])
+        self.shared_tools = tuple(one for one in given if isinstance(one, str))
 
     def skill(
         self, name: str, *, description: str = "", isolation: Isolation | None = None

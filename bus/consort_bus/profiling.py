@@ -18,7 +18,7 @@ from consort_bus.leading import leader_last, read_whole
 from consort_bus.pausing import Applied, Pausing
 from consort_bus.profiles import Kept, believed, version_at
 from consort_bus.publish import WrongLastSequence
-from consort_bus.refusals import OperatorError
+from consort_bus.refusals import OperatorError, UnknownAgent
 from consort_bus.subjects import ProfileSubject
 from consort_bus.wire import Wire
 from consort_shared.codec import MSGPACK, encode
@@ -88,15 +88,20 @@ class Profiling(Pausing):
         revision = await self._stored(agent, version, newest, seen)
         return ProfileSet(revision, await self._apply())
 
-    async def roll_profile_back(
-        self, agent: str, revision: int, *, why: str = "", expect: int | None = None
-    ) -> ProfileSet:
-        """Set again what an earlier revision says; 0 stands for the profile that the agent brings itself.
+    async def profile_at(self, agent: str, revision: int) -> Profile | None:
+        """What an earlier revision says; 0 stands for the profile that the agent brings itself.
 
-        Raises ProfileAway, ProfileMoved, BusError.
+        Raises ProfileAway, BusError.
         """
-        profile = (await version_at(self._wire, agent, revision)).profile if revision else None
-        return await self.set_profile(agent, profile, why=why, expect=expect, back_to=revision)
+        return (await version_at(self._wire, agent, revision)).profile if revision else None
+
+    async def knows_agent(self, agent: str) -> bool:
+        """Whether an agent of that name is on this bus, or ever was. Raises BusError."""
+        try:
+            await self._require_agent(agent)
+        except UnknownAgent:
+            return False
+        return True
 
     async def _stands(self, agent: str) -> tuple[int, Kept | None]:
         """The sequence of what lies last under the agent's key, and the version that counts."""

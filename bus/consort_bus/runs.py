@@ -88,6 +88,8 @@ class LiveProgress:
     text: str
     done: float | None
     total: float | None
+    written: str = ""
+    """a piece of the text that a model is writing; then nothing else is told"""
 
 
 class RunReader:
@@ -321,6 +323,9 @@ def _progress(message: Heard) -> LiveProgress | None:
         return None
     try:
         told = json.loads(message.data)
+        if "tokens" in told:
+            written = str(told["tokens"])
+            return LiveProgress(where.agent, where.task, str(told["step"]), "", None, None, written)
         step, text = str(told["step"]), str(told["text"])
         return LiveProgress(where.agent, where.task, step, text, told["done"], told["total"])
     except (ValueError, KeyError, TypeError):

@@ -26,8 +26,8 @@ def offers_of(cards: Iterable[AgentCard]) -> list[Json]:
     """The skills on offer by name, as a task is told of them: what each takes and gives, and who offers it.
 
     Each is an object with `skill`, `description`, `input`, `output` (JSON Schemas, or null) and `agents`, a list of
-    objects with `name`, `description` and, where the agent brings a profile, `role`. Where agents differ, the
-    first by name is asked.
+    objects with `name` and `description`, and `role` and `goal` of whoever has a profile that says them. Where
+    agents differ, the first by name is asked.
     """
     found: dict[str, dict[str, Any]] = {}
     for card in sorted(cards, key=lambda card: card.name):
@@ -42,12 +42,12 @@ def offers_of(cards: Iterable[AgentCard]) -> list[Json]:
                     "agents": [],
                 },
             )
-            offer["agents"].append(_agent(card))
+            offer["agents"].append({"name": card.name, "description": card.description, **_who(card)})
     return [found[name] for name in sorted(found)]
 
 
-def _agent(card: AgentCard) -> dict[str, Json]:
-    told: dict[str, Json] = {"name": card.name, "description": card.description}
-    if card.profile is not None and card.profile.role:
-        told["role"] = card.profile.role
-    return told
+def _who(card: AgentCard) -> dict[str, Json]:
+    if card.profile is None:
+        return {}
+    told = {"role": card.profile.role, "goal": card.profile.goal}
+    return {name: text for name, text in told.items() if text}

@@ -19,12 +19,15 @@ Count: TypeAlias = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class Usage(BaseModel):
-    """What one call, one task or a whole run used. Calls that were replayed cost nothing and are counted apart."""
+    """What one call, one task or a whole run used. A call that is replayed counts as it did when it was made, once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: Count = Field(default=0, description="requests to models that were answered")
-    replayed: Count = Field(default=0, description="calls answered from the journal, at no cost")
+    replayed: Count = Field(
+        default=0,
+        description="of the calls, those made by a process before, whose answer came from the journal",
+    )
     input_tokens: Count = Field(default=0, description="all that went in, cached or not")
     cache_read_tokens: Count = 0
     cache_write_tokens: Count = 0

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from consort_agents import Agent, Context, Decline, NotDone, SkillError
+from consort_shared.profile import Profile
+from consort_shared.usage import Usage
 
 
 def mark(name: str, text: str = "") -> None:
@@ -216,3 +218,38 @@ def doubt(ctx: Context) -> Any:
 @cell.skill("cell.wait")
 async def wait() -> str:
     return "an async skill stays in the agent's own process"
+
+
+# --- profiles and usage
+
+scribe = Agent("scribe", slots=4, lease=1.0, poison_after=2, profile=Profile(role="a scribe"))
+USED = Usage(calls=1, input_tokens=15, cost=1_000)
+
+
+@scribe.skill("who")
+async def who(ctx: Context) -> list[str]:
+    return [ctx.profile.role, ctx.profile_version]
+
+
+@scribe.skill("who.isolated", isolation="process")
+def who_isolated(ctx: Context) -> list[str]:
+    return [ctx.profile.role, ctx.profile_version]
+
+
+@scribe.skill("spend")
+async def spend(ctx: Context) -> None:
+    ctx.spent(USED)
+    ctx.spent(USED)
+
+
+@scribe.skill("spend.and.fail")
+def spend_and_fail(ctx: Context) -> None:
+    ctx.spent(USED)
+    ctx.spent(USED)
+    raise SkillError("no luck")
+
+
+@scribe.skill("spend.isolated", isolation="process")
+def spend_isolated(ctx: Context) -> None:
+    ctx.spent(USED)
+    ctx.spent(USED)

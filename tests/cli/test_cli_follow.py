@@ -66,6 +66,19 @@ def test_progress_counts_only_for_the_task_in_hand() -> None:
     assert (row.agent, row.attempt, row.text) == ("other", 2, "attempt 2 after skill-error: no")
 
 
+def test_what_a_model_writes_is_shown_by_its_end() -> None:
+    log = Log(TWO)
+    task = log.grant("a")
+    for n in range(40):
+        log.picture.hear(LiveProgress("crew", task, "a", "", None, None, f"word{n} "))
+    text = row_of(log, "a").text
+    assert text.startswith("…")
+    assert text.endswith("word38 word39")
+    assert len(text) <= 61
+    log.picture.hear(LiveProgress("crew", task, "a", "half way", 1, 2))
+    assert row_of(log, "a").text == "half way (1 of 2)"
+
+
 def test_a_milestone_is_shown_until_the_next_word() -> None:
     log = Log(TWO)
     task = log.grant("a")
@@ -130,7 +143,9 @@ def test_who_did_what_is_counted() -> None:
     log.accept("a", log.grant("a", attempt=2), after=2.5)
     log.add(Skipped(path="b", why="not wanted"), Finished(state="completed", output={"x": 1}))
     told = summary.as_data(log.picture, {"x": 1}, [])
-    assert told["agents"] == {"crew": {"tasks": 1, "failures": 1, "seconds": 2.5}}
+    share = told["agents"]["crew"]
+    assert (share["tasks"], share["failures"], share["seconds"]) == (1, 1, 2.5)
+    assert not any(share["usage"].values())
     assert told["tasks"] == {"done": 1, "skipped": 1}
     text = summary.as_text(log.picture, {"x": 1}, [], reference="0123")
     assert "crew: 1 task in 2.5 s, 1 failed attempt" in text

@@ -42,6 +42,7 @@ from consort_shared.entries import (
 )
 from consort_shared.plan.check import check
 from consort_shared.plan.model import AtLeast, JoinRule, Plan, Step, Undo
+from consort_shared.usage import NOTHING
 from consort_shared.values import Json
 
 UNDO = "!undo"
@@ -93,6 +94,11 @@ class Auditor:
         self.letters: set[int] = set()
         self.asked = 0.0
         self.heard: set[tuple[str, str, str]] = set()
+        self.paid: defaultdict[str, set[int]] = defaultdict(set)
+        """by task: what its reports said that they cost"""
+        self.used = NOTHING
+        """by all attempts whose report is on record"""
+        self.charged: set[tuple[str, str]] = set()
 
     def take(self, entry: Entry) -> None:
         for fact in entry.facts:
@@ -101,7 +107,17 @@ class Auditor:
         idle = self.forced is not None and not self.task
         assert self.finished is not None or not idle, "its end is forced, nothing is in hand, and it goes on"
 
+    def _charge(self, fact: Accepted | Failure | Refused) -> None:
+        if fact.usage is None:
+            return
+        assert fact.usage.cost in self.paid[fact.task], "charged for what nobody reported"
+        assert (fact.task, fact.fact) not in self.charged, "charged twice"
+        self.charged.add((fact.task, fact.fact))
+        self.used += fact.usage
+
     def _take(self, fact: Fact) -> None:
+        if isinstance(fact, Accepted | Failure | Refused):
+            self._charge(fact)
         match fact:
             case Submitted():
                 assert self.plan is None, "submitted twice"

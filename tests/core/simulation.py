@@ -62,6 +62,7 @@ from consort_shared.messages import (
     Wake,
 )
 from consort_shared.plan.model import Plan
+from consort_shared.usage import NOTHING
 from consort_shared.values import STORED, Json
 
 RUN = "0" * 32
@@ -157,6 +158,8 @@ class Simulation(Workers):
             getattr(self, f"on_{kind}")(what)
         assert not self.heap, "no end of events"
         assert self.folded.finished is not None, "nothing happens any more, and the run has not ended"
+        of_steps = sum((node.usage for node in self.folded.nodes.values()), NOTHING)
+        assert of_steps == self.folded.usage, "the steps' costs are not the run's"
         self.check_outside()
         return self
 
@@ -283,6 +286,7 @@ class Simulation(Workers):
             apply(self.folded, fact, stored.at)
         self.folded.n, self.folded.chain = stored.n, run.chain
         same(run, self.folded)
+        assert self.folded.usage == self.auditor.used, "what the run has cost does not add up"
         self.log.append((stored, run.chain))
         desk.tail = len(self.log)
         grants = [fact for fact in stored.facts if isinstance(fact, Granted)]

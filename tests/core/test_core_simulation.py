@@ -117,7 +117,7 @@ def test_drawn_plans_survive(plan: Plan, seed: int) -> None:
     assert check(plan) == []
     simulation = Simulation(seed, plan=plan).go()
     again = Auditor()
-    again.reported = simulation.auditor.reported
+    again.reported, again.paid = simulation.auditor.reported, simulation.auditor.paid
     run = Run(RUN)
     for entry, digest in simulation.log:
         in_json = decode(

@@ -39,6 +39,7 @@ from consort_shared.messages import (
     Wake,
     Write,
 )
+from consort_shared.usage import Usage
 from consort_shared.values import ArtefactRef, Json, canonical, pick
 
 START = 1_000.0
@@ -267,6 +268,10 @@ class Workers:
 
     def report(self, work: Work, outcome: Done | Failed | Declined) -> None:
         told = Report(task=work.granted.task, instance=work.instance, outcome=outcome, seconds=0.5)
+        if work.granted.skill.startswith("work."):
+            used = Usage(calls=1, cost=int(work.instance[1:]), output_tokens=len(work.granted.task))
+            told = told.model_copy(update={"usage": used})
+            self.auditor.paid[work.granted.task].add(used.cost)
         self.send(Said(f"agent.{work.granted.agent}", told))
 
     def writes(

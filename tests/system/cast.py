@@ -15,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from consort_agents import Agent, Context, Decline, SkillError
+from consort_shared.profile import Profile
+from consort_shared.usage import Usage
 from consort_shared.values import ArtefactRef
 
 LEASE = 1.0
@@ -56,11 +58,13 @@ def join(parts: list[Text], pause: float = 0.0) -> Text:
 
 
 @worker.skill("text.extend")
-async def extend(text: str, by: str, ctx: Context, pause: float = 0.0) -> Text:
+async def extend(text: str, by: str, ctx: Context, pause: float = 0.0, cost: int = 0) -> Text:
     mark("extend", by)
     mark("handoff", ",".join(f"{prior.path}:{prior.digest}" for prior in ctx.handoff.priors))
     await asyncio.sleep(pause)
     ctx.write("last", by)
+    if cost:
+        ctx.spent(Usage(calls=1, input_tokens=9, output_tokens=3, cost=cost))
     return Text(text=f"{text}.{by}")
 
 
@@ -135,6 +139,22 @@ async def effect_once(name: str, ctx: Context) -> str:
     return paid
 
 
+@worker.skill("call.three")
+async def call_three(ctx: Context) -> list[str]:
+    """Asks for something three times that costs something."""
+
+    async def asked(what: str) -> str:
+        async def perform(_: object) -> str:
+            mark("called", what)
+            return what
+
+        recorded = await ctx.journal.call("tool", "t", {"what": what}, perform)
+        found: str = recorded.value
+        return found
+
+    return [await asked(what) for what in ("a", "b", "c")]
+
+
 @odd.skill("raise")
 def raises() -> str:
     mark("raise")
@@ -185,3 +205,27 @@ def dies(times: int) -> str:
     if len((Path(os.environ["MARKS"]) / "die").read_text().splitlines()) <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return "alive"
+
+
+# --- profiles and usage
+
+persona = Agent("persona", slots=8, lease=LEASE, profile=Profile(role="its own"))
+
+
+@persona.skill("persona.tell")
+async def persona_tell(name: str, ctx: Context, gate: bool = False, cost: int = 0) -> list[str]:
+    """Waits, if it is to, and says under which profile it works."""
+    mark(f"at-{name}", f"{ctx.task} {ctx.profile.role} {ctx.profile_version}")
+    while gate and not may_go(name):
+        await asyncio.sleep(0.02)
+    if cost:
+        ctx.spent(Usage(calls=1, input_tokens=100, output_tokens=10, cost=cost))
+    return [ctx.profile.role, ctx.profile_version]
+
+
+@persona.skill("persona.see")
+def persona_see(offers: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the agent that offers this is described among what is on offer."""
+    [mine] = [offer for offer in offers if offer["skill"] == "persona.see"]
+    [agent] = mine["agents"]
+    return dict(agent)

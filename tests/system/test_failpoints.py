@@ -17,7 +17,8 @@ PLAN: dict[str, Any] = {
     "steps": {
         "one": {"skill": "text.make", "with": {"name": "a"}},
         "two": {"skill": "effect.once", "needs": ["one"], "with": {"name": "paid"}},
-        "left": {"skill": "value.make", "needs": ["two"], "with": {"size": 200_000}},
+        "calls": {"skill": "call.three", "needs": ["two"]},
+        "left": {"skill": "value.make", "needs": ["two", "calls"], "with": {"size": 200_000}},
         "right": {
             "skill": "text.make",
             "needs": ["two"],
@@ -32,12 +33,15 @@ PLAN: dict[str, Any] = {
     },
     "output": "${{ steps.last.output }}",
 }
-PATHS = {"one", "two", "left", "right[0]", "right[1]", "last"}
+PATHS = {"one", "two", "calls", "left", "right[0]", "right[1]", "last"}
 AGENTS = {
     "task-taken",
     "effect-allowed",
     "effect-performed",
     "effect-reported",
+    "call-begun",
+    "call-made",
+    "call-answered",
     "work-done",
     "report-stored",
     "task-acknowledged",
@@ -75,6 +79,8 @@ async def test_a_process_dies_there_and_the_run_ends_right(system: System, place
     assert await system.client.result(run, timeout=60) == 200_000
     assert set(await system.accepted_once(run)) == PATHS
     assert len(system.marked("effect-paid")) == 1
+    called = [line.split()[2] for line in system.marked("called")]
+    assert called == (["a", "b", "b", "c"] if place == "call-made" else ["a", "b", "c"])
     facts = await system.facts(run)
     begun = [fact for fact in facts if isinstance(fact, EffectBegun)]
     settled = [fact for fact in facts if isinstance(fact, EffectSettled)]

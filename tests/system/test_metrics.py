@@ -99,7 +99,7 @@ async def test_figures_are_those_that_the_dashboard_and_the_alerts_name(system: 
     chain["b"] = {
         "skill": "text.extend",
         "needs": ["a"],
-        "with": {"text": "${{ steps.a.output.text }}", "by": "y"},
+        "with": {"text": "${{ steps.a.output.text }}", "by": "y", "cost": 2_000_000},
     }
     run = await system.run({"steps": chain})
     await system.client.result(run)
@@ -125,6 +125,8 @@ async def test_figures_are_those_that_the_dashboard_and_the_alerts_name(system: 
     assert total(found, "consort_attempts_total", consort_skill="refuse", error_type="skill-error") == 1
     assert total(found, "consort_attempts_total", consort_skill="raise", error_type="exception") == 1
     assert total(found, "consort_tasks_granted_total", **worker) == 5
+    assert total(found, "consort_cost_total", **worker) == 0.002
+    assert total(found, "consort_tokens_total", gen_ai_token_type="output", **worker) == 3
     assert total(found, "consort_queue_in_hand", **worker) == 1
     assert 0 < total(found, "consort_queue_age_seconds", **worker) < 60
     assert total(found, "consort_agent_busy", **worker) == 1

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tool_serving import Asked, Response, serving
 
 from consort_agents.tools.addresses import Refused, addresses, is_private
+from consort_agents.tools.answers import fits, unfit
 from consort_agents.tools.definition import Caller
 from consort_agents.tools.errors import OpenApiError, ToolError
 from consort_agents.tools.http_calls import HttpTool
@@ -209,6 +210,27 @@ async def test_bad_arguments_are_not_sent() -> None:
         assert "cannot stand in a path" in (await tools["removePet"].call({"petId": ".."}, ANYBODY)).content
         assert "one line" in (await tools["listPets"].call({"X-Tenant": "a\r\nX-Evil: 1"}, ANYBODY)).content
         assert service.asked == []
+
+
+async def test_a_schema_that_refers_elsewhere_is_not_followed() -> None:
+    """J22: a schema from outside makes nobody fetch a URL."""
+    with serving(lambda asked: Response(body=b'{"type": "string"}')) as service:
+        told = unfit({"type": "object", "properties": {"a": {"$ref": f"{service.url}/secret"}}}, {"a": "b"})
+        assert told is not None
+        assert "the tool's own schema cannot be used" in told
+        assert not fits({"$ref": f"{service.url}/secret"}, "b")
+        assert service.asked == []
+
+
+def test_a_pattern_from_outside_keeps_nobody_busy() -> None:
+    """J22: an expression that takes years is not tried."""
+    slow = "(a+)+$"
+    schema = {
+        "properties": {"a": {"pattern": slow}},
+        "patternProperties": {slow: {"type": "string"}},
+        "additionalProperties": False,
+    }
+    assert unfit(schema, {"a": "a" * 60 + "!", "a" * 60 + "!": 1}) is None
 
 
 async def test_secrets_are_sent_and_never_shown(

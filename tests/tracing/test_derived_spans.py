@@ -17,6 +17,7 @@ from consort_shared.telemetry import names
 from consort_shared.telemetry.records import MOMENT, SpanRecord
 from consort_shared.telemetry.span_ids import attempt_span_id, entry_span_id, root_span_id
 from consort_shared.upcast import read_entry
+from consort_shared.usage import Usage
 
 FILES = sorted((Path(__file__).parent.parent / "data" / "histories").glob("*/*.jsonl"))
 
@@ -190,3 +191,35 @@ def test_a_clock_that_is_behind_is_told() -> None:
     behind = skews(tree_of(late, root_span_id(run)))
     assert behind["far"] == pytest.approx(600, abs=60)
     assert check(run, entries, late).whole
+
+
+def test_what_was_used_is_on_each_attempt_and_summed_up_on_the_run() -> None:
+    """By the names of the GenAI conventions; nothing of it where nothing was used."""
+    run, entries = named("plain")
+    used = Usage(calls=1, input_tokens=900, cache_read_tokens=400, output_tokens=50, cost=2_000_000)
+    paid = [
+        entry.model_copy(
+            update={
+                "facts": tuple(
+                    fact.model_copy(update={"usage": used}) if isinstance(fact, Accepted) else fact
+                    for fact in entry.facts
+                )
+            }
+        )
+        for entry in entries
+    ]
+    number = sum(isinstance(fact, Accepted) for entry in entries for fact in entry.facts)
+    spans = {span.span: span.attributes for span in derived(run, paid)}
+    [task, *_] = [fact.task for entry in entries for fact in entry.facts if isinstance(fact, Accepted)]
+    attempt, root = spans[attempt_span_id(run, task)], spans[root_span_id(run)]
+    assert (attempt[names.INPUT_TOKENS], attempt[names.CACHE_READ_TOKENS], attempt[names.COST]) == (
+        900,
+        400,
+        0.002,
+    )
+    assert root[names.INPUT_TOKENS] == 900 * number
+    assert root[names.OUTPUT_TOKENS] == 50 * number
+    assert names.UNPRICED not in root
+    assert not any(
+        name.startswith("gen_ai.usage") for span in derived(run, entries) for name in span.attributes
+    )

@@ -10,7 +10,7 @@ journaled, so a task that comes again gets the same answers and pays once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -19,7 +19,7 @@ from consort_agents.models.port import Effort, Message, Reply, StopReason, ToolS
 from consort_agents.thinking.calling import Calling
 from consort_agents.thinking.errors import AnswerMisfit, NoModel
 from consort_agents.thinking.limits import Allowance
-from consort_agents.thinking.opening import opened, trouble_with
+from consort_agents.thinking.opening import Opened, opened, trouble_with
 from consort_agents.thinking.shaping import Misfit, Shape, shape_of
 from consort_agents.thinking.turning import Conversation, How
 from consort_shared.profile import ThinkingLimits
@@ -72,6 +72,7 @@ class Model:
         self._context = context
         self._means = means
         self._calling = Calling(context, means)
+        self._known: dict[str, Opened] = {}
         self.allowance = Allowance(context.profile.limits, means.now())
         """what the task may still use"""
 
@@ -170,7 +171,7 @@ class Model:
         self,
         goal: Prompt,
         *,
-        tools: Sequence[Tool | str] | None = None,
+        tools: Iterable[Tool | str] | None = None,
         schema: Any = None,
         system: str | None = None,
         limits: ThinkingLimits | None = None,
@@ -207,11 +208,15 @@ class Model:
         """A conversation that begins with a prompt. Raises NoModel."""
         if self._means.cannot:
             raise NoModel(self._means.cannot)
-        reference = self._means.reference(self._context.profile, model)
-        found = await opened(reference, self._means.providers)
+        found = await self._opened(self._means.reference(self._context.profile, model))
         allowances = (self.allowance, *within)
         messages = messages_of(prompt)
         return Conversation(self._context, self._means, self._calling, found, how, messages, allowances)
+
+    async def _opened(self, reference: str) -> Opened:
+        if reference not in self._known:
+            self._known[reference] = await opened(reference, self._means.providers)
+        return self._known[reference]
 
     def _how(
         self,

@@ -63,10 +63,7 @@ class Allowance:
         if limits.tokens is not None and tokens + expected.tokens > limits.tokens:
             told = f"{limits.tokens} tokens: {tokens} are used, and the next call could use {expected.tokens}"
             raise self._reached("tokens", told)
-        cost = self.cost + sum(other.cost or 0 for other in self._open)
-        if limits.dollars is not None and cost + (expected.cost or 0) > limits.dollars * NANO:
-            next_one = f"the next call could cost ${(expected.cost or 0) / NANO:.6f}"
-            raise self._reached("dollars", f"${limits.dollars}: ${cost / NANO:.6f} are spent, {next_one}")
+        self._check_money(expected.cost or 0)
 
     def check_time(self, now: float) -> None:
         if self.limits.seconds is not None and now - self.began >= self.limits.seconds:
@@ -82,11 +79,14 @@ class Allowance:
             raise self._reached("turns", f"{self.limits.turns} turns")
         self.turns += 1
 
-    def tool_call(self) -> None:
-        """One more tool call. Raises LimitReached."""
+    def tool_call(self, cost: int = 0) -> None:
+        """One more tool call, which costs so many nano-dollars. Raises LimitReached."""
         if self.limits.tool_calls is not None and self.tool_calls >= self.limits.tool_calls:
             raise self._reached("tool-calls", f"{self.limits.tool_calls} tool calls")
+        if cost:
+            self._check_money(cost)
         self.tool_calls += 1
+        self.cost += cost
 
     def begin(self, expected: Expected) -> None:
         self._open.append(expected)
@@ -100,6 +100,13 @@ class Allowance:
         self.tokens += used.input_tokens + used.output_tokens
         self.cost += used.cost
         self.unpriced += used.unpriced
+
+    def _check_money(self, next_one: int) -> None:
+        most = self.limits.dollars
+        spent = self.cost + sum(other.cost or 0 for other in self._open)
+        if most is not None and spent + next_one > most * NANO:
+            told = f"${spent / NANO:.6f} are spent, the next call could cost ${next_one / NANO:.6f}"
+            raise self._reached("dollars", f"${most:g}: {told}")
 
     def _reached(self, what: str, told: str) -> LimitReached:
         return LimitReached(what, f"{self.of} has reached its limit of {told}")

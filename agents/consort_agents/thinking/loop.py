@@ -8,7 +8,7 @@ use that of the limits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_never
 
@@ -16,11 +16,11 @@ from consort_agents.models.port import Message, Text, ToolResult, ToolUse
 from consort_agents.thinking.asking import OnLimit, mending, spec_of
 from consort_agents.thinking.errors import AnswerMisfit, GoesInCircles, LimitReached
 from consort_agents.thinking.guard import End, Fine, Made, Warn, Watched, watch
-from consort_agents.thinking.labelling import RULE
 from consort_agents.thinking.limits import Allowance
 from consort_agents.thinking.shaping import Misfit, Shape
 from consort_agents.thinking.toolset import Done, Recall, Toolset
 from consort_agents.thinking.turning import Conversation, How, Turn
+from consort_agents.tools.labels import RULE
 from consort_shared.usage import Usage
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Loop:
         self,
         context: Context,
         means: Means,
-        tools: Sequence[Tool | str] | None,
+        tools: Iterable[Tool | str] | None,
         allowance: Allowance,
         whole: Allowance,
         on_limit: OnLimit,

@@ -41,7 +41,9 @@ async def opened(reference: str, given: Mapping[str, Provider]) -> Opened:
     """The provider of a model. Raises NoModel, also for one that cannot be used as things are configured."""
     if not reference:
         raise NoModel(f"no model is configured; {HOW}")
-    return await asyncio.to_thread(_open, reference, given)
+    found = await asyncio.to_thread(_open, reference, given)
+    await asyncio.to_thread(price, found, found.model, Usage())  # loads what prices need, off the loop
+    return found
 
 
 def trouble_with(reference: str, given: Mapping[str, Provider]) -> str:
@@ -75,6 +77,4 @@ def _open(reference: str, given: Mapping[str, Provider]) -> Opened:
                 provider, model = open_provider(reference)
         except ModelUnusable as exc:
             raise NoModel(str(exc)) from exc
-        found = Opened(provider, model, reference)
-        price(found, model, Usage())  # loads what prices need, while nobody waits on the loop
-        return found
+        return Opened(provider, model, reference)

@@ -186,7 +186,7 @@ def _replayed(name: str, n: int, attributes: dict[str, Attribute]) -> None:
 
 
 def _of_reply(reply: Reply) -> dict[str, Any]:
-    told: dict[str, Any] = {names.COST: reply.usage.cost}
+    told: dict[str, Any] = {names.COST: reply.usage.dollars}
     if reply.request_id:
         told[names.REQUEST_ID] = reply.request_id
     return told

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -21,9 +21,10 @@ from consort_agents.journal.port import Call
 from consort_agents.models.port import ToolResult, ToolUse
 from consort_agents.thinking import spans
 from consort_agents.thinking.errors import LimitReached, NoSuchTool
-from consort_agents.thinking.labelling import labelled
 from consort_agents.thinking.limits import Allowance
 from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
+from consort_agents.tools.guarded import one_by_one
+from consort_agents.tools.labels import labelled
 from consort_shared.telemetry.logs import without_words
 from consort_shared.telemetry.redacting import redacted
 from consort_shared.usage import Usage
@@ -57,7 +58,7 @@ class Toolset:
         self,
         context: Context,
         means: Means,
-        given: Sequence[Tool | str] | None,
+        given: Iterable[Tool | str] | None,
         allowances: Sequence[Allowance],
         *,
         strict: bool = True,
@@ -70,7 +71,7 @@ class Toolset:
         self._context = context
         self._means = means
         self._allowances = allowances
-        self.tools = {one.definition.name: one for one in _allowed(given, means.tools, context.profile.tools)}
+        self.tools = {one.definition.name: one for one in _allowed(given, means, context.profile.tools)}
         self.made = 0
         """calls that were made, or were answered from the journal; not those that were refused"""
         self.saved = 0
@@ -101,7 +102,7 @@ class Toolset:
             return _no(use, f"there is no tool {use.name!r}; there are: {', '.join(self.tools) or 'none'}")
         try:
             for allowance in self._allowances:
-                allowance.tool_call()
+                allowance.tool_call(self.tools[use.name].definition.cost)
         except LimitReached as exc:
             if self._strict:
                 raise
@@ -112,16 +113,16 @@ class Toolset:
     async def _call(self, use: ToolUse) -> Done:
         arguments, tool = digest(use.input), self.tools[use.name]
         answer = await self._answer(tool, use)
-        self.saved += answer.saved
-        spent = Usage(tool_calls=1, tool_calls_saved=int(answer.saved), cost=self._cost(tool, answer))
-        self._context.spent(spent)
+        cost = tool.definition.cost
+        if answer.saved:
+            self.saved += 1
+            for allowance in self._allowances:
+                allowance.cost -= cost
+        paid = 0 if answer.saved else cost
+        self._context.spent(Usage(tool_calls=1, tool_calls_saved=int(answer.saved), cost=paid))
         content = labelled(answer, tool.definition)
         result = ToolResult(tool_use_id=use.id, content=content, is_error=answer.is_error)
         return Done(result, arguments, digest([answer.content, answer.is_error]))
-
-    @staticmethod
-    def _cost(tool: Tool, answer: ToolAnswer) -> int:
-        return 0 if answer.saved else tool.definition.cost
 
     async def _answer(self, tool: Tool, use: ToolUse) -> ToolAnswer:
         """Through the journal. Raises what the journal raises."""
@@ -237,13 +238,11 @@ def _no(use: ToolUse, why: str) -> Done:
     return Done(result, digest(use.input), why)
 
 
-def _allowed(
-    given: Sequence[Tool | str] | None, of_agent: Sequence[Tool], patterns: Sequence[str] | None
-) -> list[Tool]:
+def _allowed(given: Iterable[Tool | str] | None, means: Means, patterns: Sequence[str] | None) -> list[Tool]:
     """What was asked for, as far as the profile allows it."""
-    own = {one.definition.name: one for one in of_agent}
+    own = {one.definition.name: one for one in means.tools}
     found: list[Tool] = []
-    for one in own.values() if given is None else given:
+    for one in own.values() if given is None else one_by_one(given, means.agent):
         if isinstance(one, str):
             named = own.get(one) or own.get(one.replace(".", "__"))
             if named is None:

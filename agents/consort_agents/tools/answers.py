@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
-
-import jsonschema
-from jsonschema.exceptions import best_match
 
 from consort_agents.tools.definition import ToolAnswer
 from consort_shared.telemetry.redacting import redacted_text
@@ -52,7 +50,9 @@ def bounded(given: ToolAnswer, limit: int = LONGEST) -> ToolAnswer:
 
 def unfit(schema: Mapping[str, Json], arguments: Mapping[str, Json]) -> str | None:
     """Why arguments do not fit a JSON Schema, in a sentence that says what would; None if they do."""
-    validator = jsonschema.Draft202012Validator(dict(schema))
+    from jsonschema.exceptions import best_match
+
+    validator = _validator(schema)
     try:
         error: Any = best_match(validator.iter_errors(dict(arguments)))
     except RecursionError:
@@ -67,6 +67,44 @@ def unfit(schema: Mapping[str, Json], arguments: Mapping[str, Json]) -> str | No
     names = ", ".join(sorted(known)) if isinstance(known, Mapping) else ""
     hint = f" The arguments are: {names or 'none'}." if error.validator in _NAMES else ""
     return f"{told[:600]}.{hint}"
+
+
+def fits(schema: Mapping[str, Json], value: Json) -> bool:
+    """Whether a value fits an operator's JSON Schema; to one that cannot be used nothing fits."""
+    import jsonschema
+    from referencing.jsonschema import EMPTY_REGISTRY
+
+    try:
+        return bool(jsonschema.Draft202012Validator(dict(schema), registry=EMPTY_REGISTRY).is_valid(value))
+    except Exception:  # noqa: BLE001  as above
+        return False
+
+
+def _validator(schema: Mapping[str, Json]) -> Any:
+    """One for schemas from outside, which can neither make it fetch a URL nor keep it busy for ever.
+
+    Left to itself it opens any URL that a schema refers to. A regular expression can take years and nothing can
+    interrupt it, so patterns are left to whoever serves the tool.
+    """
+    from referencing.jsonschema import EMPTY_REGISTRY
+
+    return _without_patterns("patternProperties" in str(schema))(dict(schema), registry=EMPTY_REGISTRY)
+
+
+@cache
+def _without_patterns(named: bool) -> Any:
+    """A kind of validator; `named` for schemas in which patterns say which properties are additional."""
+    import jsonschema
+
+    ignored = ["pattern", "patternProperties"]
+    ignored += ["additionalProperties", "unevaluatedProperties"] if named else []
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft202012Validator, dict.fromkeys(ignored, _anything))
+
+
+def _anything(*_: Any) -> tuple[()]:
+    """A keyword that everything fits."""
+    return ()
 
 
 _NAMES = {"required", "additionalProperties", "unevaluatedProperties"}

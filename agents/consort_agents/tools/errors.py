@@ -2,6 +2,7 @@
 
 AgentError
 └── ToolError           a tool cannot be used as it is declared
+    ├── ToolsFileError  a file of tools, with every fault and its line
     ├── OpenApiError    a description of an HTTP service, with every fault and its place
     ├── ServerTrouble   an MCP server cannot be reached, or does not speak as it should
     ├── ToolChanged     a tool is no longer the one that was approved
@@ -17,10 +18,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consort_agents.errors import AgentError
+from consort_shared.errors import Fault
 
 
 class ToolError(AgentError):
     """A tool cannot be used as it is declared."""
+
+
+class ToolsFileError(ToolError):
+    """A file of tools that cannot be used, with every fault found in it."""
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        super().__init__(f"{source}: {len(faults)} fault{'s' if len(faults) != 1 else ''}\n{lines}")
+        self.source = source
+        self.faults = tuple(faults)
 
 
 class OpenApiError(ToolError):

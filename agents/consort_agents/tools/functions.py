@@ -58,6 +58,16 @@ class FunctionTool(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<tool {self.definition.name}>"
 
+    @property
+    def takes_key(self) -> bool:
+        """Whether the function is told the idempotency key: then making a call again is the same call."""
+        return self._signature.surroundings is not None
+
+    def promising(self, changes: Mapping[str, Any]) -> FunctionTool[P, R]:
+        """The same function with other promises."""
+        definition = self.definition.model_copy(update=dict(changes))
+        return FunctionTool(self.function, definition, self._signature, self._limit)
+
     async def call(self, arguments: Mapping[str, Json], caller: Caller) -> ToolAnswer:
         name = self.definition.name
         try:

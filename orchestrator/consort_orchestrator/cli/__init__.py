@@ -55,6 +55,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("history:replay", "Fold a history that was kept as a file again."),
         "agents": ("reading:agents", "Which agents are there, and what they offer."),
         "effects": ("effects:effects", "What a run did outside, and what is in doubt."),
+        "journal": ("journal:journal", "What a run's tasks asked models and tools, and a record of it."),
         "dead": ("dead:dead", "Messages that were set aside, and why."),
     },
     "Health": {
@@ -65,6 +66,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Processes": {
         "up": ("starting:up", "Start bus, orchestrator and agents, and keep them running."),
         "agent": ("serving:agent", "One agent as a process."),
+        "profile": ("profiles:profile", "Who agents are and how they work, in versions."),
         "orchestrator": ("serving:orchestrator", "One orchestrator as a process."),
         "bus": ("bus:bus", "Start, stop, check, back up and set up the bus."),
         "access": ("serving:access", "Credentials for agents, clients and others."),

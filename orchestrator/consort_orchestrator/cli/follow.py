@@ -32,6 +32,10 @@ from consort_shared.entries import (
     Submitted,
     Waiting,
 )
+from consort_shared.usage import NOTHING, Usage
+
+WRITTEN = 60
+"""Characters that are shown of what a model writes: the newest."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,8 @@ class Traces:
     said: str = ""
     said_for: str = ""
     """the task that said it"""
+    written: str = ""
+    """the end of what its model has written since"""
 
 
 @dataclass(slots=True)
@@ -53,6 +59,7 @@ class Share:
     failures: int = 0
     seconds: float = 0.0
     """working time, as the agent reported it"""
+    usage: Usage = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class Row:
     attempt: int
     seconds: float | None
     text: str
+    usage: Usage = NOTHING
 
 
 @dataclass(slots=True)
@@ -100,7 +108,12 @@ class Picture:
         """What a task says of itself meanwhile; of no effect if it is over."""
         if self.run.tasks.get(told.task) == told.step:
             traces = self._of(told.step)
-            traces.said = one_line(told.text) + share(told.done, told.total)
+            if told.written:
+                before = traces.written if traces.said_for == told.task else ""
+                traces.written = (before + told.written)[-WRITTEN:]
+                traces.said = f"…{one_line(traces.written)}"
+            else:
+                traces.written, traces.said = "", one_line(told.text) + share(told.done, told.total)
             traces.said_for = told.task
 
     def _of(self, path: str) -> Traces:
@@ -117,8 +130,11 @@ class Picture:
                 done = self.shares.setdefault(fact.agent, Share())
                 done.steps += 1
                 done.seconds += fact.seconds
+                done.usage += fact.usage or NOTHING
             case Failure():
-                self.shares.setdefault(fact.agent, Share()).failures += 1
+                failed = self.shares.setdefault(fact.agent, Share())
+                failed.failures += 1
+                failed.usage += fact.usage or NOTHING
                 if fact.retry_at is None:
                     self._of(fact.path).ended = at
             case Skipped() | Closed() | Shared() | GivenUp():
@@ -235,6 +251,7 @@ class Picture:
             node.attempts,
             seconds,
             self._text(node, traces, now),
+            node.usage,
         )
 
     def _text(self, node: Node, traces: Traces, now: float) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from consort_orchestrator.cli.costs import brief
 from consort_orchestrator.cli.follow import Picture, Row
 from consort_orchestrator.cli.wording import counted, span
 from consort_orchestrator.core import Phase
@@ -94,7 +95,7 @@ def _cells(row: Row, ascii_only: bool, words: bool) -> list[RenderableType]:
         label,
         Text(agent),
         Text("" if row.seconds is None else span(row.seconds)),
-        Text(row.text, style=loud),
+        Text(", ".join(part for part in (brief(row.usage), row.text) if part), style=loud),
     ]
     if words:
         cells.insert(1, Text(row.phase.value, style=style))
@@ -167,4 +168,6 @@ def _header(picture: Picture, now: float) -> Text:
         text.append(f", {failed} failed", style="red")
     if undone := picture.undone():
         text.append(f", {len(undone)} undone", style="red")
+    if cost := brief(picture.run.usage):
+        text.append(f"  {cost}", style="dim")
     return text

@@ -11,14 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from consort_bus.client import RunSummary
+from consort_bus.profiles import Kept, ProfileReader
+from consort_bus.reading import StreamAway
 from consort_bus.standing import ENDED_STATES
 from consort_orchestrator.cli import summary
+from consort_orchestrator.cli.costs import in_full, usage_data
 from consort_orchestrator.cli.follow import Picture, Row
 from consort_orchestrator.cli.following import look_for_pauses
 from consort_orchestrator.cli.inputs import check_reference
 from consort_orchestrator.cli.live import STATE_STYLES, tree
 from consort_orchestrator.cli.opening import client_of, resolved, run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
+from consort_orchestrator.cli.profile_words import profile_data
 from consort_orchestrator.cli.undoing import awaited, not_undone, not_undone_text
 from consort_orchestrator.cli.wording import counted, moment, one_line, span, value_text
 from consort_shared.card import Presence
@@ -117,6 +121,7 @@ def _show(picture: Picture, absent: list[tuple[str, str]]) -> None:
         + (f", {'took' if ended else 'since'} {span(picture.seconds(now))}" if run.submitted_at else ""),
         "why": one_line(picture.standing.why, 2000),
         "tasks": summary.tally_text(picture),
+        "cost": in_full(run.usage),
         "entries": str(run.n),
     }
     grid = Table.grid(padding=(0, 2))
@@ -175,6 +180,7 @@ def _row_data(row: Row, missing: dict[str, str]) -> dict[str, Any]:
         "attempts": row.attempt,
         "seconds": None if row.seconds is None else round(row.seconds, 3),
         "text": row.text,
+        "usage": usage_data(row.usage),
         "absent": row.path in missing,
     }
 
@@ -196,14 +202,20 @@ def agents(place: Place, printer: Printer) -> None:
 def show_agents(place: Place, printer: Printer) -> None:
     """The agents with their processes; also what `consort agent list` prints."""
 
-    async def read() -> list[Presence]:
+    async def read() -> tuple[list[Presence], dict[str, Kept]]:
         async with client_of(place) as client:
-            return await client.agents()
+            present = await client.agents()
+            try:
+                return present, await ProfileReader.of(client).standing()
+            except StreamAway:
+                return present, {}  # a bus that an earlier version has set up
 
     found: dict[str, list[Presence]] = {}
-    for presence in run_to_end(read()):
+    present, standing = run_to_end(read())
+    for presence in present:
         found.setdefault(presence.card.name, []).append(presence)
-    printer.data([_agent_data(name, presences) for name, presences in found.items()])
+    who = {name: profile_data(there[-1].card, standing.get(name)) for name, there in found.items()}
+    printer.data([_agent_data(name, there) | {"profile": who[name]} for name, there in found.items()])
     if not found:
         printer.note("no agent is there; `consort up` or `consort agent start NAME` brings some")
     for name, presences in found.items():
@@ -213,6 +225,9 @@ def show_agents(place: Place, printer: Printer) -> None:
             f"{name} {card.version}  {counted(len(presences), 'process').replace('sss', 'sses')}, {slots}"
         )
         printer.say(f"  offers {', '.join(skill.name for skill in card.skills)}")
+        if version := who[name]["version"]:
+            role = one_line(who[name]["role"]) or "no role"
+            printer.say(f"  profile {version}: {role}" + (", set on the bus" if who[name]["set"] else ""))
         for one in presences:
             since = f"since {moment(one.started)}, busy with {one.busy}"
             printer.say(f"  process {one.pid} on {one_line(one.host, 40)}, {since}")

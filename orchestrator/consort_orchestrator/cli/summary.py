@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from consort_orchestrator.cli.costs import brief, in_full, usage_data
 from consort_orchestrator.cli.follow import Picture
 from consort_orchestrator.cli.undoing import not_undone
 from consort_orchestrator.cli.wording import counted, listed, one_line, span, value_text
@@ -47,10 +48,14 @@ def as_text(picture: Picture, output: Json, files: list[Path], *, reference: str
     shares = sorted(picture.shares.items(), key=lambda item: -item[1].seconds)
     for name, share in shares[:_AGENTS_SHOWN]:
         failed = f", {counted(share.failures, 'failed attempt')}" if share.failures else ""
-        lines.append(f"  {label:<9} {name}: {counted(share.steps, 'task')} in {span(share.seconds)}{failed}")
+        cost = f", {spent}" if (spent := brief(share.usage)) else ""
+        did = f"{counted(share.steps, 'task')} in {span(share.seconds)}{failed}{cost}"
+        lines.append(f"  {label:<9} {name}: {did}")
         label = ""
     if len(shares) > _AGENTS_SHOWN:
         lines.append(f"            and {len(shares) - _AGENTS_SHOWN} more")
+    if cost := in_full(picture.run.usage):
+        lines.append(f"  cost      {cost}")
     entries = counted(picture.run.n, "entry").replace("entrys", "entries")
     lines.append(f"  log       {entries}: consort log {reference}")
     if files:
@@ -77,9 +82,15 @@ def as_data(picture: Picture, output: Json, files: list[Path]) -> dict[str, Any]
         "undone": picture.undone(),
         "not_undone": not_undone(picture),
         "agents": {
-            name: {"tasks": share.steps, "failures": share.failures, "seconds": round(share.seconds, 3)}
+            name: {
+                "tasks": share.steps,
+                "failures": share.failures,
+                "seconds": round(share.seconds, 3),
+                "usage": usage_data(share.usage),
+            }
             for name, share in picture.shares.items()
         },
+        "usage": usage_data(picture.run.usage),
         "output": output,
         "files": [str(file) for file in files],
     }

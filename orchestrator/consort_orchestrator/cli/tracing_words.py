@@ -84,13 +84,16 @@ def _shown(branch: Branch) -> bool:
     span = branch.span
     if span.kind == "producer" or names.FACTS in span.attributes:
         return False
-    return span.end - span.start > NOTHING or span.error is not None or any(map(_shown, branch.children))
+    counts = span.end - span.start > NOTHING or span.error is not None or names.CALL in span.attributes
+    return counts or any(map(_shown, branch.children))
 
 
 def _label(span: SpanRecord) -> str:
     """What a person wants to read: who does what for which step."""
     about = span.attributes
     step, attempt = about.get(names.STEP, ""), about.get(names.ATTEMPT, 1)
+    if names.CALL in about:
+        return f"{span.name}{_called(about)}{_failed(span)}"
     if span.kind == "client" and names.AGENT_NAME in about:
         again = f", attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else ""
         why = f" after {about[names.TROUBLE]}" if names.TROUBLE in about else ""
@@ -115,6 +118,15 @@ def _waited(about: Any) -> str:
     waited, times = about.get(names.QUEUE_WAIT, 0.0), about.get(names.DELIVERY, 1)
     told = f", waited {_seconds(waited)}" if isinstance(waited, float) and waited > 0.001 else ""
     return told + (f", delivery {times}" if isinstance(times, int) and times > 1 else "")
+
+
+def _called(about: Any) -> str:
+    """What a call of a model or a tool came to."""
+    read, written = about.get("gen_ai.usage.input_tokens"), about.get("gen_ai.usage.output_tokens")
+    tokens = f", {read} + {written} tokens" if read is not None and written is not None else ""
+    cost = about.get(names.COST)
+    money = f", ${cost:.4f}" if isinstance(cost, float) and cost else ""
+    return tokens + money + (", replayed" if about.get(names.REPLAYED) else "")
 
 
 def _failed(span: SpanRecord) -> str:

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from consort_bus.client import Logged
 from consort_bus.standing import UNDO
+from consort_orchestrator.cli.costs import brief
 from consort_shared.entries import (
     Accepted,
     Closed,
@@ -45,6 +46,7 @@ from consort_shared.entries import (
 )
 from consort_shared.messages import Output
 from consort_shared.plan.wording import dotted
+from consort_shared.usage import Usage
 from consort_shared.values import Json
 
 LONGEST = 300
@@ -69,7 +71,8 @@ def in_words(fact: Fact, full: bool = False) -> str:
         case Granted():
             again = f", attempt {fact.attempt}" if fact.attempt > 1 else ""
             inputs = f" with {value_text(filled(fact))}" if full else ""
-            return f"{fact.path} goes to {fact.agent}{again} ({fact.why or fact.skill}){inputs}"
+            under = f", profile {fact.profile}" if fact.profile else ""
+            return f"{fact.path} goes to {fact.agent}{again} ({fact.why or fact.skill}{under}){inputs}"
         case Waiting():
             return f"{fact.path} waits for an agent that offers {fact.skill}"
         case Held():
@@ -79,10 +82,11 @@ def in_words(fact: Fact, full: bool = False) -> str:
             return f"{fact.author} writes {fact.key}, revision {fact.revision}{value}"
         case Accepted():
             value = f": {output_text(fact.output)}" if full else ""
-            return f"{fact.path} is done by {fact.agent} in {span(fact.seconds)}{value}"
+            return f"{fact.path} is done by {fact.agent} in {span(fact.seconds)}{_cost(fact.usage)}{value}"
         case Failure():
             after = "" if fact.retry_at is not None else ", for good"
-            return f"{fact.path} fails at {fact.agent}{after}: {fact.kind}: {one_line(fact.message)}"
+            cost = _cost(fact.usage)
+            return f"{fact.path} fails at {fact.agent}{after}{cost}: {fact.kind}: {one_line(fact.message)}"
         case Skipped():
             return f"{fact.path} is skipped: {one_line(fact.why)}"
         case Shared():
@@ -92,7 +96,7 @@ def in_words(fact: Fact, full: bool = False) -> str:
             return f"{fact.path} {ended}" + (f": {one_line(fact.why)}" if fact.why else "")
         case Refused():
             what = _REFUSED.get(fact.what, fact.what)
-            return f"{what} of {fact.sender} does not count: {one_line(fact.why)}"
+            return f"{what} of {fact.sender} does not count{_cost(fact.usage)}: {one_line(fact.why)}"
         case Noted():
             return f"{fact.path}: {one_line(fact.text)}{share(fact.done, fact.total)}"
         case Extended():
@@ -109,6 +113,10 @@ def in_words(fact: Fact, full: bool = False) -> str:
             return f"the run {ended}" + (f": {one_line(fact.why)}" if fact.why else value)
         case _:
             assert_never(fact)
+
+
+def _cost(usage: Usage | None) -> str:
+    return f", {told}" if usage is not None and (told := brief(usage)) else ""
 
 
 def _opened_in_words(fact: Opened, full: bool) -> str:

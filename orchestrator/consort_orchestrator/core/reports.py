@@ -41,7 +41,7 @@ def report(going: Advance, said: Said, told: Report) -> None:
                 value = value_of(going.view(node), outcome.output)
                 trouble = refusal(run, node, value, tuple(going.world.cards()))
                 if trouble:
-                    attempt_failed(going, node, BAD_PLAN, trouble, retry=True)
+                    attempt_failed(going, node, BAD_PLAN, trouble, retry=True, usage=told.usage)
                     return
             for write in outcome.writes:
                 going.emit(written(run, node, write))

@@ -91,6 +91,9 @@ def _count(run: Run, facts: Sequence[Fact], batch: Sequence[Incoming], now: floa
     waited = now - min(reported).timestamp() if reported else None
     granted = 0
     for fact in facts:
+        if isinstance(fact, (Accepted, Failure, Refused)) and fact.usage is not None:
+            agent = fact.sender.partition(".")[2] if isinstance(fact, Refused) else fact.agent
+            metrics.used(agent, fact.usage)
         if isinstance(fact, Granted):
             granted += 1
             metrics.task_granted(fact.agent, fact.skill, waited)
@@ -140,6 +143,7 @@ def _line(run: Run, fact: Fact) -> Line:
             return Line(f"taken up: run of plan {name}, handed in by {fact.client}")
         case Granted():
             attempt = "" if fact.attempt == 1 else f", attempt {fact.attempt}"
+            attempt += f", profile {fact.profile}" if fact.profile else ""
             return Line(
                 f"granted: {fact.path} to {fact.agent}{attempt}: {fact.why or 'chosen'}",
                 fact.path,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
 from consort_bus import subjects
 from consort_bus.connection import Bus
@@ -18,6 +17,7 @@ from consort_bus.listen import Heard, listening
 from consort_bus.profiles import Kept, newest_of, standing
 from consort_bus.subjects import ProfileSubject
 from consort_bus.wire import Wire
+from consort_shared.card import AgentCard, ProfileCard
 
 REREAD = 5.0
 """Seconds after which the bucket is read again without any hint."""
@@ -41,10 +41,15 @@ class Profiles:
         kept = self._known.get(agent)
         return 0 if kept is None else kept.counts_as
 
-    @property
-    def known(self) -> Mapping[str, Kept]:
-        """By agent, the version that counts now."""
-        return self._known
+    def shown(self, card: AgentCard) -> AgentCard:
+        """A card with role and goal of the profile that counts now."""
+        kept = self._known.get(card.name)
+        profile = kept.version.profile if kept is not None else None
+        if kept is None or profile is None:
+            return card
+        version = str(kept.revision)
+        who = ProfileCard(role=profile.role, goal=profile.goal, version=version)
+        return card.model_copy(update={"profile": who})
 
     async def run(self) -> None:
         """Keep the picture up to date until cancelled."""

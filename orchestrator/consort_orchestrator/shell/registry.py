@@ -83,9 +83,12 @@ class Registry:
         return [Candidate(name, slots, self._load[name], self._profiles[name]) for name, slots in offers]
 
     def cards(self) -> list[AgentCard]:
-        """The cards of the live agents that are not paused, by name. Of several versions all count."""
+        """The cards of the live agents that are not paused, by name. Of several versions all count.
+
+        Who an agent is by its card is who it is by the profile that counts.
+        """
         return [
-            card
+            self._profiles.shown(card)
             for agent, instances in sorted(self._seen.items())
             if instances and agent not in self._pauses
             for card in {

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from consort_orchestrator.core.course import stops
+from consort_orchestrator.tracing.costing import usage_attributes
 from consort_shared.entries import (
     Accepted,
     ContextItem,
@@ -27,6 +28,7 @@ from consort_shared.entries import (
     Granted,
     Heeded,
     Paused,
+    Refused,
     Reopened,
     Resumed,
     Submitted,
@@ -42,6 +44,7 @@ from consort_shared.telemetry.span_ids import (
     root_span_id,
     span_id,
 )
+from consort_shared.usage import NOTHING, Usage
 
 SERVICE = "consort-orchestrator"
 ENTRY_TEMPLATE = "log.{run}.entry.{agent}.{kind}"
@@ -77,6 +80,8 @@ class Deriver:
         self._waits: dict[str, _Open] = {}
         self._paused: _Open | None = None
         self._entry: Entry | None = None
+        self._used = NOTHING
+        """by all attempts of the run that reported"""
 
     def take(self, entry: Entry) -> list[SpanRecord]:
         """The spans that end with an entry, parents after children."""
@@ -94,9 +99,13 @@ class Deriver:
                 case Waiting():
                     self._waits.setdefault(fact.path, self._wait(fact.path, "wait for an agent", fact.skill))
                 case Accepted():
-                    found += self._attempt_over(fact.task, "accepted", fact.instance, seconds=fact.seconds)
+                    found += self._attempt_over(
+                        fact.task, "accepted", fact.instance, seconds=fact.seconds, usage=fact.usage
+                    )
                 case Failure():
-                    found += self._attempt_over(fact.task, "failed", error=fact.kind)
+                    found += self._attempt_over(fact.task, "failed", error=fact.kind, usage=fact.usage)
+                case Refused() if fact.usage is not None:
+                    self._used += fact.usage
                 case Doubted():
                     found += self._attempt_over(fact.task, "in doubt", error="effect-in-doubt")
                     self._waits.setdefault(fact.path, self._wait(fact.path, "wait for a person", ""))
@@ -146,6 +155,8 @@ class Deriver:
         }
         if fact.why:
             attributes[names.REASON] = fact.why
+        if fact.profile:
+            attributes[names.PROFILE] = fact.profile
         if fact.trouble:
             attributes[names.TROUBLE] = fact.trouble.partition(":")[0]
         if fact.handoff.context:
@@ -173,8 +184,17 @@ class Deriver:
     # --- what ends
 
     def _attempt_over(
-        self, task: str, outcome: str, instance: str = "", *, error: str | None = None, seconds: float = 0.0
+        self,
+        task: str,
+        outcome: str,
+        instance: str = "",
+        *,
+        error: str | None = None,
+        seconds: float = 0.0,
+        usage: Usage | None = None,
     ) -> list[SpanRecord]:
+        if usage is not None:
+            self._used += usage
         attempt = self._attempts.pop(task, None)
         if attempt is None:
             return []
@@ -185,7 +205,7 @@ class Deriver:
             more[names.SECONDS] = seconds
         if error is not None:
             more[names.ERROR_TYPE] = error
-        return [self._over(attempt, more, error)]
+        return [self._over(attempt, more | usage_attributes(usage), error)]
 
     def _waited(self, path: str) -> list[SpanRecord]:
         wait = self._waits.pop(path, None)
@@ -216,6 +236,7 @@ class Deriver:
             names.CLIENT: self._client,
             names.STATE: fact.state,
             names.ENTRY: entry.n,
+            **usage_attributes(self._used),
         }
         if error is not None:
             attributes[names.ERROR_TYPE] = error

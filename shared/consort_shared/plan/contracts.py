@@ -9,13 +9,15 @@ never followed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from consort_shared.plan.expressions import OPEN, texts_in
 from consort_shared.plan.wording import did_you_mean, dotted, kind_of, listed, type_words
-from consort_shared.values import Json
+from consort_shared.values import Json, canonical
 
 Schema = Mapping[str, Json]
 _STRUCTURAL = frozenset({"required", "additionalProperties", "type"})
@@ -108,17 +110,29 @@ def _pointed(whole: Schema, ref: str) -> Json:
 
 def _errors(schema: Schema, given: Mapping[str, Json]) -> list[Json]:
     """The validator's errors; a schema that is none itself is not the plan's fault."""
+    from referencing.exceptions import Unresolvable
+
+    try:
+        validator = _validator(canonical(schema))
+        return [] if validator is None else list(validator.iter_errors(given))
+    except (Unresolvable, re.error, RecursionError, TypeError, ValueError):
+        return []
+
+
+@lru_cache(maxsize=512)
+def _validator(text: bytes) -> Json:
+    """What judges by a schema, None for one that is none. Looking whether it is one takes far longer than judging."""
     from jsonschema import Draft202012Validator, SchemaError
     from jsonschema.validators import validator_for
     from referencing import Registry
-    from referencing.exceptions import Unresolvable
 
+    schema = json.loads(text)
     validator = validator_for(schema, default=Draft202012Validator)
     try:
-        validator.check_schema(dict(schema))
-        return list(validator(dict(schema), registry=Registry()).iter_errors(given))
-    except (SchemaError, Unresolvable, re.error, RecursionError):
-        return []
+        validator.check_schema(schema)
+    except (SchemaError, re.error, RecursionError):
+        return None
+    return validator(schema, registry=Registry())
 
 
 def _worded(skill: str, error: Json, path: tuple[str | int, ...]) -> str:

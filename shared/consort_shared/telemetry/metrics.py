@@ -19,6 +19,8 @@ from typing import Final, Literal, TypeAlias
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Observation, get_meter
 
+from consort_shared.usage import NANO, Usage
+
 SCOPE = "consort"
 SYSTEM, OPERATION, TEMPLATE = (
     "messaging.system",
@@ -27,6 +29,7 @@ SYSTEM, OPERATION, TEMPLATE = (
 )
 AGENT, GEN_AI_OPERATION, ERROR = "gen_ai.agent.name", "gen_ai.operation.name", "error.type"
 SKILL, OUTCOME, STATE, REASON = "consort.skill", "consort.outcome", "consort.state", "consort.reason"
+ROLE_OF_TOKENS = "gen_ai.token.type"
 ROLE, NAME = "consort.role", "consort.name"
 ENTRIES, COPIES, INBOX, TASKS = "log.{run}.entry", "log.{run}.copy", "in.{sender}.{run}", "log.{run}.{agent}"
 """Kinds of subjects that messages are sent under or taken from."""
@@ -84,8 +87,10 @@ class _Count:
     `names` are the attributes that it is kept by; one with an empty value is left out.
     """
 
-    def __init__(self, name: str, unit: str, description: str, *names: str) -> None:
+    def __init__(self, name: str, unit: str, description: str, *names: str, parts: int = 1) -> None:
+        """`parts` is how many of what is counted make one of the unit."""
         self._names = names
+        self._parts = parts
         self._counts: dict[tuple[str, ...], int] = {}
         _meter.create_observable_counter(name, [self._observed], unit, description)
 
@@ -95,7 +100,8 @@ class _Count:
     def _observed(self, _options: CallbackOptions) -> list[Observation]:
         return [
             Observation(
-                count, {name: value for name, value in zip(self._names, values, strict=True) if value}
+                count if self._parts == 1 else count / self._parts,
+                {name: value for name, value in zip(self._names, values, strict=True) if value},
             )
             for values, count in list(self._counts.items())
         ]
@@ -134,6 +140,27 @@ _attempts = _Count(
     "consort.attempts", "{attempt}", "Attempts that ended, as decided.", AGENT, SKILL, OUTCOME, ERROR
 )
 _granted = _Count("consort.tasks.granted", "{task}", "Tasks that were given to agents.", AGENT, SKILL)
+_cost = _Count(
+    "consort.cost",
+    "{USD}",
+    "What attempts that reported have cost, as far as prices are known.",
+    AGENT,
+    parts=NANO,
+)
+_tokens = _Count(
+    "consort.tokens",
+    "{token}",
+    "Tokens that attempts which reported have used, by kind.",
+    AGENT,
+    ROLE_OF_TOKENS,
+)
+_calls = _Count(
+    "consort.model.calls",
+    "{call}",
+    "Requests to models of attempts that reported: answered, replayed from a journal, of unknown price.",
+    AGENT,
+    OUTCOME,
+)
 _started = _Count("consort.runs.started", "{run}", "Runs that were taken up.")
 _ended = _Count("consort.runs.ended", "{run}", "Runs that ended, by how.", STATE)
 _fenced = _Count("consort.fence.refusals", "{entry}", "Entries not stored because another writer came first.")
@@ -200,6 +227,19 @@ def task_granted(agent: str, skill: str, decided_in: float | None) -> None:
 
 def attempt_ended(agent: str, skill: str, outcome: Outcome, kind: str = "") -> None:
     _attempts.add(1, agent, skill, outcome, _known(kind))
+
+
+def used(agent: str, usage: Usage) -> None:
+    """An attempt has reported what it used. What an agent's own process counts (`gen_ai.client.*`) is not this."""
+    if usage.cost:
+        _cost.add(usage.cost, agent)
+    for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+        if tokens:
+            _tokens.add(tokens, agent, kind)
+    calls = (("answered", usage.calls), ("replayed", usage.replayed), ("unpriced", usage.unpriced))
+    for outcome, number in calls:
+        if number:
+            _calls.add(number, agent, outcome)
 
 
 # --- tasks, as agents do them

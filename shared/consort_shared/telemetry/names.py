@@ -30,6 +30,11 @@ AGENT_VERSION = "gen_ai.agent.version"
 AGENT_DESCRIPTION = "gen_ai.agent.description"
 CALLER_TYPE = "gen_ai.caller.type"
 CALLER_NAME = "gen_ai.caller.name"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+CACHE_WRITE_TOKENS = "gen_ai.usage.cache_write.input_tokens"
+REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
 TRANSFER_TARGET = "gen_ai.transfer.target.name"
 TRANSFER_MODE = "gen_ai.transfer.mode"
 
@@ -67,10 +72,18 @@ REPLAYED = "consort.replayed"
 RETRY = "consort.retry"
 """An event of a call: it was refused, and is asked again after `DELAY` seconds."""
 DELAY = "consort.retry.delay"
-COST = "consort.cost.nano_usd"
 REQUEST_ID = "consort.provider.request_id"
 RISK = "consort.tool.risk"
 SAVED = "consort.tool.saved"
+PROFILE = "consort.profile.revision"
+COST = "consort.cost"
+"""US dollars, as far as prices are known."""
+UNPRICED = "consort.calls.unpriced"
+MODEL_CALLS, REPLAYED_CALLS, TOOL_CALLS = (
+    "consort.calls.model",
+    "consort.calls.replayed",
+    "consort.calls.tool",
+)
 INPUTS, OUTPUT = "consort.inputs", "consort.output"
 """Redacted excerpts, only where capturing content is switched on."""
 LINK = "consort.link"

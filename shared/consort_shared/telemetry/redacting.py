@@ -47,7 +47,9 @@ def redacted(value: Json) -> Json:
     """A value with what looks like a secret hidden: by the name of its field, or by its shape."""
     if isinstance(value, dict):
         return {
-            key: HIDDEN if _NAMED.match(str(key)) and part not in (None, "") else redacted(part)
+            (redacted_text(key) if isinstance(key, str) else key): HIDDEN
+            if _NAMED.match(str(key)) and part not in (None, "")
+            else redacted(part)
             for key, part in value.items()
         }
     if isinstance(value, list | tuple):
