@@ -17,7 +17,7 @@ from consort_agents.specialists.with_model import thought
 
 agent = Agent(
     "analyst",
-    version="1.0",
+    version="1.1",
     description="Finds leaders, spread, freshness, concentration and growth in the tables of the facts.",
     slots=2,
     profile="profiles/analyst.toml",

@@ -22,7 +22,7 @@ MAX_PROBLEMS_BYTES = 40 * 1024
 
 agent = Agent(
     "checker",
-    version="1.0",
+    version="1.1",
     description="Counts every figure of a report again from the facts and follows every citation.",
     slots=2,
     profile="profiles/checker.toml",

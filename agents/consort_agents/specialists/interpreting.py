@@ -15,16 +15,17 @@ from consort_agents import Context
 from consort_agents.specialists.coverage import Coverage, Tally
 from consort_agents.specialists.facts import Facts
 from consort_agents.specialists.findings import Trends
-from consort_agents.specialists.lexing import Lexicon, agrees, is_telling, lexicon_of, tokens
+from consort_agents.specialists.lexing import Lexicon, agrees, is_telling, lexicon_of, tokens, uncounted
 from consort_agents.specialists.with_model import prompt
 from consort_agents.specialists.wording import clip, listing
 from consort_shared.values import Json
 
 MOST_FINDINGS = 24
+MOST_PARTS = 24
+"""Of one list in a finding: names in an order come first, so these are the telling ones."""
 MOST_STATEMENTS = 12
 LONGEST = 400
 """Characters of a statement."""
-_SOME = 12
 _ASK = (
     "Say what the findings mean for the question: at most twelve statements, each one sentence that rests on one "
     "finding, named by its id. Every figure and every name in a statement must stand in that finding, as it is "
@@ -105,13 +106,16 @@ def numbered_coverage(coverage: Sequence[Coverage]) -> dict[str, Json]:
             "table": one.matrix.table,
             "of": one.matrix.item,
             "items": one.items,
-            "entities": [_share(tally) for tally in one.entities[:_SOME]],
+            "entities": [_share(tally) for tally in one.entities[:MOST_PARTS]],
         }
         if one.groups:
-            found[f"groups-{number}"] = {"by": one.matrix.group, "groups": [_share(g) for g in one.groups]}
+            found[f"groups-{number}"] = {
+                "by": one.matrix.group,
+                "groups": [_share(g) for g in one.groups[:MOST_PARTS]],
+            }
         found[f"open-{number}"] = {
             "nobody_has": len(one.open_items),
-            "items": [{"name": item.name, "partial": item.partial} for item in one.open_items[:_SOME]],
+            "items": [{"name": item.name, "partial": item.partial} for item in one.open_items[:MOST_PARTS]],
         }
     return dict(list(found.items())[:MOST_FINDINGS])
 
@@ -121,7 +125,7 @@ def _neat(value: Json) -> Json:
     if isinstance(value, Mapping):
         return {name: _neat(part) for name, part in value.items() if part is not None and part != ""}
     if isinstance(value, list | tuple):
-        return [_neat(part) for part in value]
+        return [_neat(part) for part in value[:MOST_PARTS]]
     if isinstance(value, float):
         return int(value) if value.is_integer() else round(value, 4)
     return value
@@ -145,6 +149,8 @@ def _fault(statement: Statement, findings: Mapping[str, Json], words: Lexicon) -
     if lost:
         return f"{listing(lost)} is no figure of the finding"
     texts = [leaf for leaf in leaves if isinstance(leaf, str)]
+    if amounts := uncounted(statement.text, words, " ".join(texts)):
+        return f"{listing(amounts)} is an amount that nobody can count again"
     names = [token.text for token in said if token.kind == "name" and is_telling(token.text)]
     lost = [name for name in names if not any(name in text for text in texts)]
     return f"{listing(lost)} does not stand in the finding" if lost else ""

@@ -51,7 +51,8 @@ def judged(report: str, question: str, round_: int | None, ctx: Context) -> Judg
 
 def problem_of(judgement: Judged) -> Problem:
     """A rejection as a problem that the writer mends."""
-    reasons = "; ".join([*judgement.reasons, *(f"missing: {what}" for what in judgement.missing)])
+    told = [*judgement.reasons, *(f"missing: {what}" for what in judgement.missing)]
+    reasons = "; ".join(text.strip().rstrip(".") for text in told if text.strip())
     return Problem(
         fault=Fault.JUDGEMENT,
         place=TITLE,

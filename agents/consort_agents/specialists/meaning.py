@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from consort_agents.specialists.citations import HEADING
 from consort_agents.specialists.drafts import Claim, taken_apart
 from consort_agents.specialists.facts import Facts
-from consort_agents.specialists.lexing import lexicon_of
+from consort_agents.specialists.lexing import lexicon_of, uncounted
 from consort_agents.specialists.verifying import verify
+from consort_agents.specialists.wording import listing
 
 TITLE = "What this means"
 AFTER = "Summary"
@@ -23,7 +24,9 @@ LABEL = "*Written by a model from the findings of this report, and held against 
 MOST_PARAGRAPHS = 6
 LONGEST = 1_500
 """Characters of a paragraph."""
-_MARKUP = re.compile(r"^\s*([#>|]|[-*+]\s|\d+[.)]\s|```|~~~|\[\d+\]:)|\]\(|<|`|!\[|^\s*([-=*_]\s*){3,}$")
+_MARKUP = re.compile(
+    r"^\s*([#>|]|[-*+]\s|\d+[.)]\s|```|~~~|\[\d+\]:)|\]\(|<|`|!\[|://|\bwww\.|^\s*([-=*_]\s*){3,}$"
+)
 """What would make of a paragraph something else: a heading, a list, a table, a link."""
 
 
@@ -84,9 +87,22 @@ def unheld(report: str, paragraphs: Sequence[str], facts: Facts) -> list[Unheld]
         found.append(Unheld(paragraphs[-1], f"the section has up to {MOST_PARAGRAPHS} paragraphs"))
     if found:
         return found
-    problems = verify(with_section(report, paragraphs), facts).problems
+    whole = with_section(report, paragraphs)
+    problems = verify(whole, facts).problems
     mine = [problem for problem in problems if problem.place.startswith(f"{TITLE}, line ")]
-    return [Unheld(problem.claim, problem.reason) for problem in mine]
+    return [*(Unheld(problem.claim, problem.reason) for problem in mine), *_amounts(report, whole, facts)]
+
+
+def _amounts(report: str, whole: str, facts: Facts) -> list[Unheld]:
+    """Sentences of the section with words for amounts; those that the report has itself were counted."""
+    words = lexicon_of(facts)
+    headers = " ".join(column.name for table in facts.tables for column in table.columns)
+    mine = [claim for claim in taken_apart(whole, words).claims if claim.section == TITLE]
+    found = []
+    for claim in mine:
+        if claim.text not in report and (amounts := uncounted(claim.text, words, headers)):
+            found.append(Unheld(claim.text, f"{listing(amounts)} is an amount that nobody can count again"))
+    return found
 
 
 def held(report: str, paragraphs: Sequence[str], facts: Facts) -> tuple[list[str], list[Unheld]]:

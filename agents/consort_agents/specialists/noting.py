@@ -19,6 +19,8 @@ from consort_agents.specialists.wording import clip, listing
 MOST_NOTES = 12
 LONGEST_SPAN = 20
 """Lines of one note."""
+LONGEST = 1_000
+"""Characters of a quotation, and of what is said about it."""
 _ASK = (
     "Look into the sources with the tools, then note what matters for the question, at most twelve notes. "
     "A note names the file, the first and last line (or item) of the place, `quote`: words that stand there, word "
@@ -79,6 +81,8 @@ def held(notes: Sequence[Note], shelf: Shelf) -> tuple[list[Note], list[str]]:
 
 def _fault(note: Note, shelf: Shelf) -> str:
     """Why a note does not hold, or nothing."""
+    if len(note.quote) > LONGEST or len(note.says) > LONGEST:
+        return f"a note has up to {LONGEST} characters"
     documents = {document.file: document for document in shelf.sources.documents}
     tables = {table.file: table for table in shelf.sources.tables}
     if note.file not in documents and note.file not in tables:

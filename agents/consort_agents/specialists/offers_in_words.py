@@ -40,7 +40,7 @@ def in_words(offers: Sequence[Offer]) -> list[Json]:
 
 
 def _agent(agent: Mapping[str, Json]) -> dict[str, Json]:
-    told = {name: agent.get(name) for name in ("name", "role", "description")}
+    told = {name: agent.get(name) for name in ("name", "role", "goal", "description")}
     return {name: clip(text, LONGEST) for name, text in told.items() if isinstance(text, str) and text}
 
 

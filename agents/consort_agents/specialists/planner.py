@@ -29,7 +29,7 @@ LAST_DRAFT = 2
 
 agent = Agent(
     "planner",
-    version="1.0",
+    version="1.1",
     description="Makes plans from recipes and from what agents offer; with a model, the model drafts them.",
     slots=4,
     profile="profiles/planner.toml",

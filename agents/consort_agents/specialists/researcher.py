@@ -19,7 +19,7 @@ from consort_agents.specialists.with_model import thought
 
 agent = Agent(
     "researcher",
-    version="1.0",
+    version="1.1",
     description="Reads a folder of tables and texts and gathers facts, each with its place in a file.",
     slots=2,
     profile="profiles/researcher.toml",

@@ -32,6 +32,7 @@ from consort_agents.tools.functions import tool
 
 MOST_FOUND = 12
 MOST_ROWS = 40
+MOST_COLUMNS = 60
 MOST_CHARACTERS = 300
 """Of a cell."""
 _COMMONEST = 8
@@ -127,7 +128,7 @@ def _listed(shelf: Shelf) -> list[Listed]:
     found = []
     for table in (table for table in shelf.facts.tables if table.name == table.file):
         first, last = min(table.places, default=1), max(table.places, default=0)
-        columns = [column.name for column in table.columns]
+        columns = [column.name for column in table.columns[:MOST_COLUMNS]]
         found.append(
             Listed(file=table.name, kind="table", place=table.place, first=first, last=last, columns=columns)
         )
@@ -139,7 +140,7 @@ def _listed(shelf: Shelf) -> list[Listed]:
 
 def _rows(table: Table, first: int, last: int) -> list[Row]:
     chosen = [row for row, place in enumerate(table.places) if first <= place <= last][:MOST_ROWS]
-    texts = {column.name: cells(column) for column in table.columns}
+    texts = {column.name: cells(column) for column in table.columns[:MOST_COLUMNS]}
     return [
         Row(
             line=table.places[row],

@@ -16,7 +16,7 @@ from consort_agents.specialists.with_model import thought
 
 agent = Agent(
     "surveyor",
-    version="1.0",
+    version="1.1",
     description="Counts matrices of who has what: coverage by entity and group, and what nobody has in full.",
     slots=2,
     profile="profiles/surveyor.toml",

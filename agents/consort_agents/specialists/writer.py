@@ -24,7 +24,7 @@ from consort_shared.values import ArtefactRef, Json
 
 agent = Agent(
     "writer",
-    version="1.0",
+    version="1.1",
     description="Writes a Markdown report from facts and findings and mends it where a check found faults.",
     slots=2,
     profile="profiles/writer.toml",
