@@ -6,7 +6,7 @@ OUT ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos soak jaeger clean lock
+.PHONY: help demo test check bench limits chaos soak jaeger clean lock
 
 help:  ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: $(BIN)/.installed-dev  ## formatting, lint, types, import rules
 
 bench: $(BIN)/.installed-dev  ## latency and throughput beside a bare loop; OUT=file.json keeps the figures
 	@$(BIN)/python -m benchmarks $(if $(OUT),--out $(OUT))
+
+limits: $(BIN)/.installed-dev  ## twenty processes behind one key with 60 requests a minute, for two minutes; OUT=file.json keeps the figures
+	@$(BIN)/python -m benchmarks.limits $(if $(OUT),--out $(OUT))
 
 chaos: $(BIN)/.installed-dev  ## faults over whole systems, 200 seeds or ten minutes; OUT=file.json keeps the report
 	@$(BIN)/consort chaos --seeds 200 --runs 8 --storm 1s --time 10m $(if $(OUT),--out $(OUT))

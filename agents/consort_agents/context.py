@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from consort_agents.artefacts import Artefacts, MemoryStore, Store, wait_for
 from consort_agents.effects import Effects, Ledger, MemoryLedger, Unknown
@@ -18,12 +18,14 @@ from consort_agents.journal.calls import Calls
 from consort_agents.models.port import Provider
 from consort_agents.thinking.asking import Model
 from consort_agents.thinking.means import Means
-from consort_agents.tools.definition import Tool
 from consort_shared.entries import HandOff
 from consort_shared.messages import PutAnswer
 from consort_shared.profile import Profile
 from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import ArtefactRef, Json
+
+if TYPE_CHECKING:
+    from consort_agents.tools.definition import Tool
 
 __all__ = ["Artefacts", "Context", "MemoryStore", "Noted", "Store", "Value", "Voice"]
 

@@ -11,23 +11,22 @@ checked against it. Knows nothing of the bus.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from consort_agents.context import Context
 from consort_agents.errors import AgentError
 from consort_agents.journal.port import Divergence
 from consort_agents.signatures import Signature, signature_of
-from consort_agents.tools.collection import ToolBox
-from consort_agents.tools.definition import Tool
-from consort_agents.tools.functions import tool
-from consort_agents.tools.guarded import guarded
 from consort_shared.card import AgentCard, SkillCard
 from consort_shared.profile import Profile
 from consort_shared.profiles_file import card_of, load_profile, profile_of_value
 from consort_shared.values import Json
+
+if TYPE_CHECKING:
+    from consort_agents.tools.definition import Tool
 
 F = TypeVar("F", bound=Callable[..., Any])
 Isolation: TypeAlias = Literal["thread", "process"]
@@ -93,9 +92,8 @@ class Agent:
 
     def __post_init__(self) -> None:
         self.own_profile = _profile(self.profile)
-        given = guarded(self.tools, self.name) if isinstance(self.tools, ToolBox) else tuple(self.tools)
-        self.own_tools = _tools(self.name, [one for one in given if not isinstance(one, str)])
-        self.shared_tools = tuple(one for one in given if isinstance(one, str))
+        if self.tools:
+            self.own_tools, self.shared_tools = _tools(self.name, self.tools)
 
     def skill(
         self, name: str, *, description: str = "", isolation: Isolation | None = None
@@ -179,12 +177,26 @@ def _beside() -> Path:
     return Path(file).resolve().parent if isinstance(file, str) else Path.cwd()
 
 
-def _tools(agent: str, given: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
-    """Tools, and functions made tools. Raises AgentError for two of one name, and what cannot be a tool."""
+def _tools(
+    agent: str, given: Iterable[Tool | Callable[..., Any] | str]
+) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
+    """Tools, with functions made tools, and names of shared ones.
+
+    Raises AgentError for two of one name, and what cannot be a tool.
+    """
+    # Most processes have no tools, and start sooner without these.
+    from consort_agents.tools.collection import ToolBox
+    from consort_agents.tools.functions import tool
+    from consort_agents.tools.guarded import guarded
+
     found: dict[str, Tool] = {}
-    for one in given:
+    names: list[str] = []
+    for one in guarded(given, agent) if isinstance(given, ToolBox) else given:
+        if isinstance(one, str):
+            names.append(one)
+            continue
         made: Tool = one if hasattr(one, "definition") else tool(one)  # type: ignore[assignment]
         if made.definition.name in found:
             raise AgentError(f"agent {agent!r} has two tools named {made.definition.name!r}")
         found[made.definition.name] = made
-    return tuple(found.values())
+    return tuple(found.values()), tuple(names)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -23,8 +24,11 @@ from consort_agents.attendance import Attendance
 from consort_agents.draining import LAST_TRIES, cancelled, finished
 from consort_agents.errors import AgentError, AttemptOver, JournalLost
 from consort_agents.heeding import OVERDUE_AFTER, Heeding, InHand
+from consort_agents.journal import rehearsal
 from consort_agents.journal.opening import Journals
 from consort_agents.kit import Agent
+from consort_agents.models.finding import close_providers
+from consort_agents.paced import BusPacing, pacing_of
 from consort_agents.profiles import Profiles
 from consort_agents.speaking import Speaker
 from consort_agents.tasks import NotATask, Task, read_task
@@ -44,6 +48,7 @@ from consort_bus.wire import Wire
 from consort_shared.codec import decode
 from consort_shared.errors import DecodeError
 from consort_shared.messages import order_message
+from consort_shared.telemetry import metrics
 from consort_shared.telemetry.tracing import Tracing
 from consort_shared.upcast import TooNew
 
@@ -87,8 +92,15 @@ class Worker:
         self._speaker = Speaker(bus, publisher, self._artefacts, self._seal, self._attendance.instance)
         self._in_hand: dict[tuple[str, str], InHand] = {}
         self._heeding = Heeding(self._in_hand, self._speaker, self._attendance, self._spawn)
+        self._equipment = Equipment(agent, now=self._attendance.now)
         journals = Journals(
-            wire, self._seal, self._artefacts, Box(bus.mac_key), self._attendance.instance, agent.divergence
+            wire,
+            self._seal,
+            self._artefacts,
+            Box(bus.mac_key),
+            self._attendance.instance,
+            agent.divergence,
+            rehearsal.asked_for(self.card.name),
         )
         self._working = Working(
             self.card,
@@ -98,7 +110,7 @@ class Worker:
             self._attendance,
             tracing,
             Profiles(wire, self.card.name, agent.own_profile),
-            Equipment(agent, now=self._attendance.now),
+            self._equipment,
             journals,
         )
         self._admission = Admission(
@@ -107,6 +119,7 @@ class Worker:
         self._opening: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
         self._pull: Pull | None = None
+        self._pacing: BusPacing | None = None
         self._gone = asyncio.Event()
         self._freed = 0
         self.done = 0
@@ -122,6 +135,7 @@ class Worker:
     def observe(self) -> None:
         """Keep the figures that are looked up when somebody takes them. Once in a process."""
         telling.observe(self.card, self._bus, lambda: self.unready, lambda: len(self._in_hand))
+        metrics.observe_breakers(lambda: {} if self._pacing is None else self._pacing.breakers())
 
     async def run(
         self,
@@ -143,10 +157,21 @@ class Worker:
         except BusError as exc:
             log.info("agent %s: sign of life not sent: %s", self.card.name, exc)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._thinking(), asyncio.TaskGroup() as group:
                 await self._serve(group, consumer, stop, grace, hurry or asyncio.Event(), ready)
         finally:
             self._working.close()
+
+    @asynccontextmanager
+    async def _thinking(self) -> AsyncIterator[None]:
+        """What calls of models need for as long as the process works: their turn among all processes, connections."""
+        now, instance = self._attendance.now, self._attendance.instance
+        async with pacing_of(self._bus, self._wire, Publisher(self._wire), now, claimant=instance) as pacing:
+            self._equipment.pacing = self._pacing = pacing
+            try:
+                yield
+            finally:
+                await close_providers()
 
     async def _serve(
         self,

@@ -1,4 +1,4 @@
-"""What an operator may do: mend runs, have dead letters judged again or drop them, pause agents, set their profiles.
+"""What an operator may do: mend runs, have dead letters judged again or drop them, pause agents; profiles, limits.
 
     async with operating() as operator:
         for letter in await operator.letters():
@@ -18,6 +18,7 @@ from consort_bus.credentials import Credentials
 from consort_bus.dead_letters import DeadLetters, Redrove
 from consort_bus.embedded import DEFAULT_FOLDER
 from consort_bus.letters import Letter
+from consort_bus.limiting import Limiting
 from consort_bus.pausing import Applied, PausedAgent
 from consort_bus.profiling import ProfileMoved, ProfileSet, Profiling
 from consort_bus.refusals import (
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 
-class Operator(DeadLetters, Profiling):
+class Operator(DeadLetters, Profiling, Limiting):
     """Talks to the bus as an operator. Made by `operating`, or over any connection of an operator."""
 
     @classmethod

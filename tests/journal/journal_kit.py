@@ -58,10 +58,10 @@ class Desk:
         assert self.bus.mac_key is not None
         return Keeping(Artefacts(self.wire, self.bus.identity), Box(self.bus.mac_key))
 
-    def worker(self, name: str = "a", delivered: int = 1, store: JournalStore | None = None) -> Worker:
+    def worker(self, name: str = "a", delivered: int = 1, fresh: float = 60.0) -> Worker:
         """A process that has the task."""
         whose = Whose(self.run, self.task, name, delivered)
-        return Worker(self, name, Journaling(store or self.store, self.keeping, whose))
+        return Worker(self, name, Journaling(self.store, self.keeping, whose, fresh=fresh))
 
     async def slots(self) -> list[Slot]:
         return await self.store.read()

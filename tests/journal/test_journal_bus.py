@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded
 from consort_bus.envelope import AgentSeal
 from consort_bus.errors import AccessDenied
+from consort_bus.journals import TRY
 from consort_bus.leading import read_whole
 from consort_bus.reading import last
 from consort_bus.subjects import ARTEFACTS, JOURNAL, JournalSubject
@@ -28,6 +31,7 @@ from consort_shared.errors import DecodeError
 from consort_shared.journal import Answered, Began
 from consort_shared.journal_fold import Void
 from consort_shared.upcast import TooNew
+from standing_still import freeze
 
 SECRET = "sk-live-0123456789abcdefghij"  # the point of it
 
@@ -207,6 +211,30 @@ async def test_the_bus_goes_away_in_the_midst_and_comes_back(own_bus: Embedded) 
             assert await work == Returned(["one: by a", "two: by a", "three: by a"])
         await desk.worker("b", delivered=2).run(asking("one", "two", "three"))
         assert desk.made == ["a one", "a two", "a three"]
+
+
+@pytest.mark.slow
+async def test_a_receipt_that_comes_too_late_is_no_second_record(own_bus: Embedded) -> None:
+    """The server stands still for longer than a receipt is waited for."""
+    async with await opened(own_bus, "provisioner", "setup") as bus:
+        await topology.ensure(bus)
+    async with await opened(own_bus, "agent", "a1") as bus, Wire(bus.nc, bus) as wire:
+        desk = Desk(bus, wire)
+        worker = desk.worker()
+        await worker.book.open()
+        await worker.ask("one")
+        assert own_bus.pid is not None
+        freeze(own_bus.pid)
+        waiting = asyncio.create_task(worker.ask("two"))
+        try:
+            done, _ = await asyncio.wait({waiting}, timeout=TRY + 0.5)
+        finally:
+            os.kill(own_bus.pid, signal.SIGCONT)
+        assert not done
+        async with asyncio.timeout(20):
+            assert await waiting == "two: by a"
+        assert [type(slot) for slot in await desk.slots()] == [Began, Answered] * 2
+        assert desk.made == ["a one", "a two"]
 
 
 async def _limit(bus: Bus, full: bool) -> None:

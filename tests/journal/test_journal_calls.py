@@ -108,6 +108,17 @@ async def test_with_wait_no_call_is_made_that_is_not_on_record(desk: Desk) -> No
     assert desk.made == ["a one"]
 
 
+async def test_after_a_while_without_a_record_no_call_is_made_on_the_chance(desk: Desk) -> None:
+    """The process may have been frozen between two calls, and somebody else have the task."""
+    first = desk.worker(fresh=0.0)
+    await first.book.open()
+    await first.ask("one")
+    await desk.worker("b", delivered=2).book.open()
+    with pytest.raises(JournalLost):
+        await first.ask("two")
+    assert desk.made == ["a one"]
+
+
 async def test_ten_calls_at_once_and_the_process_dies_in_their_midst(desk: Desk) -> None:
     """Each that was answered is not made again, whatever the order."""
     names = [f"c{n}" for n in range(10)]

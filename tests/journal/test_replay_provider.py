@@ -54,7 +54,7 @@ async def test_each_request_gets_its_recorded_answer_whatever_the_model_is_calle
     assert (await provider.ask(asked, pieces.append)).text == "second"
     assert pieces == ["second"]
     assert (await provider.ask(request("one", agent="writer"))).text == "first"
-    assert provider.left == 0
+    assert provider.record.left == 0
 
 
 async def test_equal_requests_are_answered_in_their_order_and_no_more_often(written: Any) -> None:
@@ -94,7 +94,7 @@ async def test_of_tasks_at_the_same_time_the_nearest_is_compared(written: Any) -
 
 async def test_another_agent_has_no_answers(written: Any) -> None:
     provider = written(recorded(1, request("one"), "first"))
-    with pytest.raises(ReplayDrift, match="agent critic asks for more than was recorded"):
+    with pytest.raises(ReplayDrift, match="agent critic asks for more than was recorded of kind model"):
         await provider.ask(request("one", agent="critic"))
 
 

@@ -77,7 +77,9 @@ def test_a_reference_names_provider_and_model() -> None:
 
 
 def test_an_unknown_provider_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ModelUnknown, match="no provider 'antropic' of models; there are anthropic, scripted"):
+    with pytest.raises(
+        ModelUnknown, match="no provider 'antropic' of models; there are anthropic, replay, scripted"
+    ):
         open_provider("antropic:claude-sonnet-5-5")
 
 

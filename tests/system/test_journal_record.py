@@ -94,6 +94,34 @@ async def test_a_recorded_run_is_run_again_from_its_record(system: System, tmp_p
         await system.client.result(await system.run(PLAN), timeout=60)
 
 
+async def test_a_whole_run_is_rehearsed_without_touching_anything(system: System, tmp_path: Path) -> None:
+    """J15: tools, the time and random numbers too; and what is not recorded fails the task at once."""
+    system.orchestrator()
+    agent = system.agent("caller", "callers.py")
+    plan = {
+        "steps": {"it": {"skill": "call.plain", "with": {"count": 3}}},
+        "output": "${{ steps.it.output }}",
+    }
+    run = await system.run(plan)
+    assert await system.client.result(run, timeout=60) == ["q1", "q2", "q3"]
+    assert agent.stop() == 0
+    file = tmp_path / "calls.jsonl"
+    done = command(system, "journal", "export", run, "--out", str(file), "--json")
+    assert json.loads(done.stdout)["calls"] == 4, done.stderr
+    agent = system.agent("caller", "callers.py", env={"CONSORT_REPLAY": str(file)})
+    assert await system.client.result(await system.run(plan), timeout=60) == ["q1", "q2", "q3"]
+    assert len(system.marked("asked")) == 3
+    started = [line.split()[2] for line in system.marked("start")]
+    assert len(started) == 2
+    assert started[0] == started[1]
+    assert agent.stop() == 0
+    agent = system.agent("caller", "callers.py", env={"CONSORT_REPLAY": str(file)})
+    more = {"steps": {"it": {"skill": "call.plain", "with": {"count": 4}}}}
+    with pytest.raises(Exception, match=r"replay-drift: .*asks for more than was recorded of kind tool: .*4"):
+        await system.client.result(await system.run(more), timeout=60)
+    assert len(system.marked("asked")) == 3
+
+
 async def test_what_cannot_be_shown_is_told(system: System, tmp_path: Path) -> None:
     system.orchestrator()
     system.agent("worker")

@@ -75,6 +75,7 @@ def test_a_profile_that_is_none_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_importing_the_kit_loads_no_model_and_no_server() -> None:
     heavy = ["anthropic", "mcp", "starlette", "uvicorn", "httpx2", "genai_prices", "opentelemetry.util.genai"]
+    heavy += ["consort_agents.tools", "consort_agents.thinking.loop", "jsonschema"]
     code = (
         f"import sys, consort_agents, consort_agents.process; print([m for m in {heavy} if m in sys.modules])"
     )

@@ -17,13 +17,14 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from consort_agents.errors import AttemptOver, JournalDiverged, JournalLost, SkillError
 from consort_agents.journal.keeping import Keeping, as_text
 from consort_agents.journal.port import Call, CallKind, Recorded
 from consort_agents.journal.recall import Asked, Recall
+from consort_agents.journal.rehearsal import Rehearsal
 from consort_agents.journal.store import JournalStore
 from consort_shared import hiding
 from consort_shared.failpoints import failpoint
@@ -62,10 +63,14 @@ class Journaling:
         store: JournalStore,
         keeping: Keeping,
         whose: Whose,
+        rehearsal: Rehearsal | None = None,
+        fresh: float = FRESH,
     ) -> None:
         self._store = store
         self._keeping = keeping
         self._whose = whose
+        self._rehearsal = rehearsal
+        self._fresh = fresh
         self.over: Callable[[AttemptOver], None] = lambda over: None
         self._by = secrets.token_hex(8)
         self._recall = Recall()
@@ -153,13 +158,21 @@ class Journaling:
         shown: Mapping[str, Any] | None = None,
     ) -> Call | Recorded:
         """The answer on record, or a call that is to be made now and ended by `answer` or `raised`."""
-        self._check()
         try:
             asked = Asked.of(kind, name, request)
         except (TypeError, ValueError, RecursionError) as exc:
             raise _no_json(f"the request to {kind} {name}", exc) from exc
-        main = asyncio.current_task() is self._main
         told = hiding.shown(dict(shown)) if shown is not None else ""
+        begun = await self._begun(asked, told, wait)
+        if self._rehearsal is None or isinstance(begun, Recorded):
+            return begun
+        return replace(
+            await self.answer(begun, self._rehearsal.answer(kind, name, request), 0.0), replayed=True
+        )
+
+    async def _begun(self, asked: Asked, told: str, wait: bool) -> Call | Recorded:
+        self._check()
+        main = asyncio.current_task() is self._main
         if not self._held:
             async with self._door:
                 if not self._held:
@@ -175,7 +188,7 @@ class Journaling:
         if past is not None:
             return await self._again(past)
         began = self._began(asked, main, told)
-        unsure = time.monotonic() - self._known > FRESH
+        unsure = time.monotonic() - self._known > self._fresh
         sent = self._send(began)
         if wait or unsure:
             await sent

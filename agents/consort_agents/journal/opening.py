@@ -8,6 +8,7 @@ from consort_agents.heeding import InHand
 from consort_agents.journal.journaling import Journaling, Whose
 from consort_agents.journal.keeping import Keeping
 from consort_agents.journal.port import Divergence
+from consort_agents.journal.rehearsal import Rehearsal
 from consort_bus.artefacts import Artefacts
 from consort_bus.envelope import AgentSeal
 from consort_bus.journals import TaskJournal
@@ -25,10 +26,11 @@ class Journals:
     box: Box
     instance: str
     divergence: Divergence = "fail"
+    rehearsal: Rehearsal | None = None
 
     def of(self, held: InHand) -> Journaling:
         """The journal of a task in hand."""
         run, granted = held.task.run, held.task.granted
         store = TaskJournal(self.wire, self.seal, granted.agent, run, granted.task)
         whose = Whose(run, granted.task, self.instance, held.delivery.delivered)
-        return Journaling(store, Keeping(self.artefacts, self.box), whose)
+        return Journaling(store, Keeping(self.artefacts, self.box), whose, self.rehearsal)

@@ -1,9 +1,7 @@
 """A model that answers from the record of a run: no network, no key, no cost, and loud at the first difference.
 
-`consort journal export RUN --out FILE` writes the record, `replay:FILE` answers from it. A request
-is known by its parts, without the name of the model, and by the agent that asks. Each recorded call
-answers once; equal ones in their order. What is not recorded is not made up: the request is
-compared with the call that should come next, and the part that differs is named.
+`consort journal export RUN --out FILE` writes the record, `replay:FILE` answers from it, as
+`journal.record` says. Knows nothing of what else was recorded.
 """
 
 from __future__ import annotations
@@ -12,18 +10,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from consort_agents.journal.record import Drift, RunRecord, SealedAnswer
 from consort_agents.models.errors import ModelUnusable, ReplayDrift
 from consort_agents.models.finding import Opened, Source
 from consort_agents.models.port import Deliver, Reply, Request, SeenLimits
-from consort_shared import hiding
-from consort_shared.journal import differing, part_of, parts_of, short
-from consort_shared.journal_export import BadRecord, ExportedCall, read_record
+from consort_shared.journal_export import BadRecord
 
 NAME = "replay"
-_MODEL = "model"
-"""The part that is not compared: under another name the model was asked when the run was recorded."""
-_EXCERPT = 300
-_NAMED = 4
 
 
 class Replay:
@@ -33,27 +26,21 @@ class Replay:
     key = ""
     needs_network = False
 
-    def __init__(self, file: str, calls: list[ExportedCall]) -> None:
+    def __init__(self, file: str, record: RunRecord) -> None:
         self._file = file
-        self._left = [call for call in calls if call.call == "model"]
-        self._all = tuple(self._left)
-
-    @property
-    def left(self) -> int:
-        """Recorded calls that were not asked for yet."""
-        return len(self._left)
+        self.record = record
 
     async def ask(self, request: Request, deliver: Deliver | None = None, *, timeout: float = 600.0) -> Reply:
         """Raises ReplayDrift, ModelUnusable for an answer that the record holds sealed or damaged."""
-        call = self._found(request)
-        if call.sealed is not None:
-            told = f"{self._file}: the answer to {call.where} is sealed; open it with `python -m consort_agents.journal"
-            raise ModelUnusable(f"{told} unseal {self._file} --creds` and the credentials of {call.agent}")
         try:
-            reply = Reply.model_validate(call.answer)
+            asked = request.model_dump(mode="json")
+            reply = Reply.model_validate(self.record.take(request.agent, "model", request.model, asked))
+        except Drift as exc:
+            raise ReplayDrift(str(exc)) from exc
+        except SealedAnswer as exc:
+            raise ModelUnusable(str(exc)) from exc
         except ValidationError as exc:
-            raise ModelUnusable(f"{self._file}: the answer to {call.where} is none of a model") from exc
-        self._left.remove(call)
+            raise ModelUnusable(f"{self._file}: a recorded answer is none of a model: {exc}") from exc
         if deliver is not None and reply.text:
             deliver(reply.text)
         return reply
@@ -68,50 +55,15 @@ class Replay:
     async def close(self) -> None:
         return None
 
-    def _found(self, request: Request) -> ExportedCall:
-        asked = request.model_dump(mode="json")
-        parts = _compared(short(parts_of(asked)))
-        mine = [call for call in self._left if not request.agent or call.agent == request.agent]
-        for call in mine:
-            if _compared(call.parts) == parts:
-                return call
-        raise ReplayDrift(self._drift(request, asked, parts, mine))
-
-    def _drift(
-        self, request: Request, asked: dict[str, object], parts: dict[str, str], mine: list[ExportedCall]
-    ) -> str:
-        who = f"agent {request.agent}" if request.agent else "who asks"
-        used = next((call for call in self._all if call not in mine and _compared(call.parts) == parts), None)
-        if used is not None and request.agent in ("", used.agent):
-            return f"{self._file}: {who} asks again what was recorded only as {used.where}"
-        heads = {call.task: call for call in reversed(mine)}
-        if not heads:
-            return f"{self._file}: {who} asks for more than was recorded: {_shown(asked, 'messages')}"
-        near = max(reversed(heads.values()), key=lambda call: len(parts.items() & call.parts.items()))
-        names = differing(_compared(near.parts), parts)
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        then = f"; then {near.shown[:_EXCERPT]}" if near.shown else ""
-        differs = f"differs in {', '.join(names[:_NAMED])}{more}; now {_shown(asked, names[0])}{then}"
-        return f"{self._file}: {who} asks something else than {near.where}: {differs}"
-
-
-def _compared(parts: dict[str, str]) -> dict[str, str]:
-    return {name: digest for name, digest in parts.items() if name != _MODEL}
-
-
-def _shown(asked: dict[str, object], name: str) -> str:
-    return hiding.shown(part_of(asked, name))[:_EXCERPT]
-
 
 def _open(file: str) -> Opened:
     try:
-        _, calls = read_record(Path(file))
+        record = RunRecord.load(Path(file))
     except BadRecord as exc:
         raise ModelUnusable(
             f"{exc}; `consort journal export RUN --out FILE` writes a record to replay"
         ) from exc
-    provider = Replay(file, calls)
-    return provider, next((call.name for call in calls if call.call == "model"), NAME)
+    return Replay(file, record), record.first_name("model") or NAME
 
 
 SOURCE = Source(_open, takes="a record of a run, written by `consort journal export`")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from consort_agents.pacing import Pacing, Unpaced
 from consort_agents.thinking.means import Means
-from consort_agents.tools.definition import Tool
 
 if TYPE_CHECKING:
     from consort_agents.kit import Agent
+    from consort_agents.tools.definition import Tool
 
 
 @dataclass(slots=True)

@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from consort_agents.models.port import Provider
 from consort_agents.pacing import Pacing, Unpaced
-from consort_agents.tools.definition import Tool
 from consort_shared.profile import Profile
+
+if TYPE_CHECKING:
+    from consort_agents.tools.definition import Tool
 
 SETTING = "CONSORT_MODEL"
 """The environment variable that names the model of a process whose agent names none."""

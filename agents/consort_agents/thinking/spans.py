@@ -25,7 +25,6 @@ from consort_agents.models.port import (
     ToolUse,
 )
 from consort_agents.thinking.errors import ThinkingFailed
-from consort_agents.tools.definition import Definition, ToolAnswer
 from consort_shared.telemetry import names
 from consort_shared.telemetry.records import Attribute
 from consort_shared.telemetry.redacting import redacted, redacted_text
@@ -34,6 +33,8 @@ from consort_shared.values import Json
 if TYPE_CHECKING:
     from opentelemetry.util.genai.invocation import InferenceInvocation, ToolInvocation
     from opentelemetry.util.genai.types import MessagePart
+
+    from consort_agents.tools.definition import Definition, ToolAnswer
 
 _FINISHES: dict[StopReason, str] = {
     "end_turn": "stop",

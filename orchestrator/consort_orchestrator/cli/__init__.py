@@ -59,6 +59,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "dead": ("dead:dead", "Messages that were set aside, and why."),
     },
     "Health": {
+        "limits": ("limits:limits", "Limits that all processes share: set, learned, who waits."),
         "doctor": ("doctor:doctor", "How everything is, and the commands that mend what is not."),
         "chaos": ("chaos:chaos", "Try a system of its own under faults."),
     },

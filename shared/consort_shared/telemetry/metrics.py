@@ -13,7 +13,7 @@ agents run. Nothing here sets one up.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -30,7 +30,7 @@ SYSTEM, OPERATION, TEMPLATE = (
 AGENT, GEN_AI_OPERATION, ERROR = "gen_ai.agent.name", "gen_ai.operation.name", "error.type"
 SKILL, OUTCOME, STATE, REASON = "consort.skill", "consort.outcome", "consort.state", "consort.reason"
 ROLE_OF_TOKENS = "gen_ai.token.type"
-ROLE, NAME = "consort.role", "consort.name"
+ROLE, NAME, KEY = "consort.role", "consort.name", "consort.limits.key"
 ENTRIES, COPIES, INBOX, TASKS = "log.{run}.entry", "log.{run}.copy", "in.{sender}.{run}", "log.{run}.{agent}"
 """Kinds of subjects that messages are sent under or taken from."""
 OTHER = "_OTHER"
@@ -166,6 +166,16 @@ _ended = _Count("consort.runs.ended", "{run}", "Runs that ended, by how.", STATE
 _fenced = _Count("consort.fence.refusals", "{entry}", "Entries not stored because another writer came first.")
 _aside = _Count("consort.dead_letters", "{message}", "Messages that were set aside.", REASON)
 _again = _Count("consort.redeliveries", "{message}", "Messages that came again.", TEMPLATE)
+_rate_waits = _times(
+    "consort.limits.wait.duration", _WAITS, "What calls waited for their turn under shared limits."
+)
+_rate_refusals = _Count(
+    "consort.limits.refusals",
+    "{refusal}",
+    "Refusals for the rate that made everybody with the key wait.",
+    KEY,
+)
+_openings = _Count("consort.limits.breaker.openings", "{opening}", "Times that a breaker was opened.", KEY)
 
 
 # --- messages
@@ -257,6 +267,22 @@ def skill_ended(agent: str, skill: str, outcome: Outcome, seconds: float, kind: 
     _invocations.record(seconds, about)
 
 
+# --- limits that processes share
+
+
+def call_waited(key: str, seconds: float) -> None:
+    """A call under shared limits came to its turn."""
+    _rate_waits.record(max(seconds, 0.0), {KEY: key})
+
+
+def rate_refused(key: str) -> None:
+    _rate_refusals.add(1, key)
+
+
+def breaker_opened(key: str) -> None:
+    _openings.add(1, key)
+
+
 # --- what is looked up when somebody takes the figures
 
 
@@ -305,6 +331,16 @@ def observe_slots(agent: str, slots: Callable[[], int], busy: Callable[[], int])
         lambda: [Observation(slots(), about)],
     )
     _gauge("consort.agent.busy", "{task}", "Tasks that it has in hand.", lambda: [Observation(busy(), about)])
+
+
+def observe_breakers(look: Callable[[], Mapping[str, bool]]) -> None:
+    """Whether breakers are open, as a process knows. Called once in it."""
+    _gauge(
+        "consort.limits.breaker.open",
+        "1",
+        "Whether calls under shared limits are held back because of trouble with the provider: 1 or 0.",
+        lambda: [Observation(int(is_open), {KEY: key}) for key, is_open in look().items()],
+    )
 
 
 def observe_whole(look: Callable[[], Whole]) -> None:
