@@ -45,7 +45,7 @@ def judged(report: str, question: str, round_: int | None, ctx: Context) -> Judg
     body = report.partition(f"\n## {HEADING}\n")[0][:LONGEST]
     asked = prompt({"round": round_ or 1, "question": question, "report": body})
     judgement: Judged = ctx.model.ask_sync(asked, schema=Judged, system=_ASK).value
-    ctx.progress(f"judged: {judgement.verdict}, {judgement.score} of 5")
+    ctx.milestone_sync(f"judged: {judgement.verdict}, {judgement.score} of 5")
     return judgement
 
 
