@@ -28,7 +28,9 @@ def test_the_example_thinks(tmp_path: Path) -> None:
     logged = consort(tmp_path, "log", "last").out
     assert "judged: reject, 3 of 5" in logged
     assert "judged: accept, 5 of 5" in logged
-    assert '"missing": ["what the movement and the gaps mean' in consort(tmp_path, "log", "last", "--json").out
+    assert (
+        '"missing": ["what the movement and the gaps mean' in consort(tmp_path, "log", "last", "--json").out
+    )
 
 
 def test_a_goal_whose_first_plan_cannot_be_carried_out(tmp_path: Path) -> None:
