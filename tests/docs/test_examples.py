@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from consort_agents import Agent
+from consort_agents.fake_llm import load_script
 from consort_agents.process import find_agent
 from consort_orchestrator.cli import cli
 from consort_orchestrator.cli.groups import WithUsual
@@ -35,7 +36,8 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("examples/*/README.md")),
 ]
-PLANS = sorted([*ROOT.glob("examples/**/*.yaml"), *ROOT.glob("examples/**/*plan*.json")])
+SCRIPTS = sorted(ROOT.glob("examples/**/model.yaml"))
+PLANS = sorted({*ROOT.glob("examples/**/*.yaml"), *ROOT.glob("examples/**/*plan*.json")} - {*SCRIPTS})
 
 _fence = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _named = re.compile(r"# ([\w-]+\.(?:py|yaml))\n")
@@ -135,6 +137,11 @@ def test_every_plan_fits_the_agents_that_are_installed_or_lie_beside_it(plan: Pa
     beside = sorted(file.stem for file in plan.parent.glob("*.py"))
     agents += [agent for module in modules_in(plan.parent, beside) for agent in agents_in(module)]
     load_checked(plan, skills_of([agent.card for agent in agents]))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.relative_to(ROOT)))
+def test_every_script_of_a_model_can_be_played(script: Path) -> None:
+    assert load_script(script).rules
 
 
 def test_code_blocks_are_what_they_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Placeholders of a script: `{{ user }}`, `{{ match.1 }}`, `{{ result.json.rows[0].name }}`.
 
 A text that is nothing but one placeholder becomes the value it stands for, whatever its
-type; within other text a value is written as JSON, a text as it is. Pure.
+type; within other text a value is written as JSON, a text as it is. `${{ … }}` is none: it
+is an expression of a plan, and a scripted planner answers with such. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 from consort_shared.values import Json, NoSuchPath, pick
 
-_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+_PLACEHOLDER = re.compile(r"(?<!\$)\{\{\s*([^{}]*?)\s*\}\}")
 _STEP = re.compile(r"\.?([A-Za-z_][\w-]*)|\[(\d+)\]")
 PLAIN = ("agent", "call", "model", "result", "system", "turn", "user")
 _JSON = ("result", "system", "user")

@@ -23,7 +23,11 @@ _MOST_CAVEATS = 6
 
 def gather_facts(folder: str | Path, question: str) -> Facts:
     """What the folder holds. Raises consort_agents.specialists.sources.UnusableSources."""
-    sources = read_folder(folder)
+    return facts_of(read_folder(folder), question)
+
+
+def facts_of(sources: Sources, question: str) -> Facts:
+    """What the sources hold."""
     tables, notes = _tables(sources)
     wide = [long for table in tables if (long := unfolded(table, tables)) is not None]
     tables += wide

@@ -33,6 +33,12 @@ _FIGURE = re.compile(
 )
 
 
+_AMOUNT = re.compile(
+    r"\b(?:(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundreds?|thousands?|millions?|billions?|trillions?|dozens?|scores? of"
+    r"|half|halves|halved|thirds?|quarters?|double[sd]?|doubling|twice|triple[sd]?|thrice|\w+fold)\b",
+    re.IGNORECASE,
+)
 _MISLEADING = re.compile(rf"[\d.!?]|\b(?:{'|'.join(_NUMBER_WORDS)})\b", re.IGNORECASE)
 """What in a header would be taken for a figure or the end of a sentence."""
 
@@ -115,6 +121,16 @@ def masked(text: str, words: Lexicon) -> str:
     """The text with names and quoted words blotted out, letter for letter: their full stops end no sentence."""
     text = words.pattern.sub(lambda found: "x" * len(found[0]), text)
     return re.sub(r"“[^”]*”|\"[^\"]*\"", lambda found: "x" * len(found[0]), text)
+
+
+def uncounted(text: str, words: Lexicon, known: str) -> list[str]:
+    """Words for amounts in a text that no count is held against: "hundreds", "half", "twice".
+
+    Words of `known`, such as the headers of tables, are left out.
+    """
+    there = known.lower()
+    found = (word[0].lower() for word in _AMOUNT.finditer(masked(text, words)))
+    return [word for word in dict.fromkeys(found) if not re.search(rf"\b{re.escape(word)}\b", there)]
 
 
 def is_telling(name: str) -> bool:

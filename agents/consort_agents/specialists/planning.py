@@ -16,7 +16,7 @@ from consort_agents.specialists.chaining import GOAL_NAMES, PERHAPS, Missing, Of
 from consort_agents.specialists.relevance import overlap
 from consort_shared.values import Json
 
-__all__ = ["NEAR", "Missing", "compute_plan"]
+__all__ = ["NEAR", "Missing", "compute_plan", "is_planning"]
 
 NEAR = (2, 0.3)
 """A recipe has to do with a goal when it shares so many of its words, and that share of them."""
@@ -39,7 +39,7 @@ def compute_plan(
     """
     refused = trouble if trouble.startswith("bad-plan") else ""
     avoid = set(_REFUSED_SKILL.findall(refused))
-    offers = [offer for offer in offers if not _plans(str(offer["skill"]))]
+    offers = [offer for offer in offers if not is_planning(str(offer["skill"]))]
     there = {str(offer["skill"]) for offer in offers} - avoid
     given = {"goal", *inputs}
     why = ""
@@ -56,7 +56,8 @@ def compute_plan(
         raise Missing("; ".join(filter(None, [str(exc), why]))) from exc
 
 
-def _plans(skill: str) -> bool:
+def is_planning(skill: str) -> bool:
+    """Whether a skill makes plans itself."""
     return skill == "plan" or skill.startswith("plan.")
 
 

@@ -24,10 +24,12 @@ class Fault(StrEnum):
     """an entry of the list names the wrong lines"""
     SOURCE = "source"
     """an entry of the list cannot be read, counted or is used by nobody"""
+    JUDGEMENT = "judgement"
+    """the report does not answer the question, a judge thinks; it is about no claim"""
 
 
 class Problem(BaseModel):
-    """One claim that does not hold. `claim` is the text exactly as it stands in the draft."""
+    """One claim that does not hold. `claim` is the text exactly as it stands in the draft, empty for a judgement."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -2,6 +2,7 @@
 
 Skill `research.gather`. The facts go into the result and, under the key `facts`,
 into the run's context, where whoever checks the report later finds them unaltered.
+With a model it also notes which places matter for the question; notes are no facts.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from pydantic import BaseModel, Field
 
 from consort_agents import Agent, Context, SkillError
 from consort_agents.specialists.facts import Facts
-from consort_agents.specialists.gathering import gather_facts
-from consort_agents.specialists.sources import UnusableSources
+from consort_agents.specialists.gathering import facts_of
+from consort_agents.specialists.noting import Note, notes_on
+from consort_agents.specialists.retrieval import shelf_of
+from consort_agents.specialists.sources import UnusableSources, read_folder
+from consort_agents.specialists.with_model import thought
 
 agent = Agent(
     "researcher",
-    version="1.0",
+    version="1.1",
     description="Reads a folder of tables and texts and gathers facts, each with its place in a file.",
     slots=2,
+    profile="profiles/researcher.toml",
 )
 
 
@@ -36,21 +41,30 @@ class Gathered(BaseModel):
     rows: int
     passages: int
     limits: int = Field(description="notes on what could not be read or used")
+    notes: list[Note] = Field(default_factory=list, description="places that matter, as a model sees it")
+    dropped: list[str] = Field(default_factory=list, description="notes that did not hold, and why")
+    without_model: str = Field(default="", description="why a model that is configured noted nothing")
 
 
 @agent.skill("research.gather")
 def gather(request: GatherRequest, ctx: Context) -> Gathered:
     """Reads a folder and gathers what it holds: profiled tables, matrices, passages near the question."""
     try:
-        facts = gather_facts(request.folder, request.question)
+        sources = read_folder(request.folder)
+        facts = facts_of(sources, request.question)
     except UnusableSources as exc:
         raise SkillError(str(exc), retry=False, kind="unusable-sources") from exc
     ctx.progress(f"read {len(facts.files)} files")
     ctx.write("facts", facts.model_dump(mode="json"))
+    noted = thought(ctx, "which places matter", lambda: notes_on(shelf_of(sources, facts), ctx))
+    notes, dropped = noted.value or ([], [])
     return Gathered(
         facts=facts,
         files=len(facts.files),
         rows=sum(len(table.places) for table in facts.tables if table.name == table.file),
         passages=len(facts.passages),
         limits=len(facts.limits),
+        notes=notes,
+        dropped=dropped,
+        without_model=noted.trouble,
     )

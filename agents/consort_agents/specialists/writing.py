@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from consort_agents.specialists.lexing import lexicon_of
 from consort_agents.specialists.material import Material
-from consort_agents.specialists.problems import Problem
+from consort_agents.specialists.problems import Fault, Problem
 from consort_agents.specialists.report import report_of
 from consort_agents.specialists.revision import revise
 from consort_shared.values import Json
@@ -27,8 +27,12 @@ class Report:
 
 
 def write_report(material: Material, draft: str | None, problems: Sequence[Problem]) -> Report:
-    """A draft from the material; with an earlier draft, that one with its problems mended."""
+    """A draft from the material; with an earlier draft, that one with its problems mended.
+
+    A judgement is no matter of claims: it is for whoever drafts the section that answers it.
+    """
     markdown = draft if draft else report_of(material)
+    problems = [problem for problem in problems if problem.fault is not Fault.JUDGEMENT]
     if not problems:
         return Report(markdown, ())
     revised = revise(markdown, problems, lexicon_of(material.facts))
