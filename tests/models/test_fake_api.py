@@ -328,5 +328,6 @@ def test_the_command_lists_providers_without_showing_keys(tmp_path: Path) -> Non
     assert KEY not in given.stdout + given.stderr
     assert {one["name"]: one["trouble"] for one in json.loads(given.stdout)} == {
         "anthropic": "",
+        "replay": "",
         "scripted": "",
     }

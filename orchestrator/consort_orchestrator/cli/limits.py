@@ -50,7 +50,7 @@ def limits_list(place: Place, printer: Printer) -> int:
 
     \b
     Example:
-      consort limits
+      consort limits list
     """
     return run_to_end(_list(place, printer))
 
