@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from consort_agents.hosting.answers import error, kept
 from consort_agents.hosting.served import Served
+from consort_agents.hosting.spans import HostSpans
 from consort_agents.hosting.standing import Standing
 from consort_agents.hosting.turns import Turns
 from consort_agents.hosting.work import Piece, Work
@@ -61,8 +62,10 @@ class Desk:
         wire: Wire,
         publisher: Publisher,
         artefacts: Artefacts,
+        spans: HostSpans,
     ) -> None:
         self._served = served
+        self._spans = spans
         self._standing = standing
         self._work = work
         self._turns = turns
@@ -268,6 +271,9 @@ class Desk:
         outcome = "saved" if saved else how
         self._counts[outcome.replace("-", "_")] += 1
         metrics.tool_answered(call.host, call.tool, outcome, seconds if outcome == "done" else None)
+        tool = self._served.tools.get(call.tool)
+        held_for = time.monotonic() - held.came
+        self._spans.answered(call, reply, None if tool is None else tool.definition, held_for)
 
     async def _stored(self, call: ToolCall, body: bytes) -> None:
         """Store an answer once: over what is not one, never over one. Raises BusError."""
