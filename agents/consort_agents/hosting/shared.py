@@ -90,9 +90,12 @@ class SharedTool:
         return repr(self.remote)
 
     async def call(self, arguments: Mapping[str, Json], caller: Caller) -> ToolAnswer:
-        if why := await self._shared.pause_of(self.remote.host):
+        async def paused() -> str:
+            return await self._shared.pause_of(self.remote.host)
+
+        if why := await paused():
             return error(f"{self.definition.name} was not called: {why}", "paused")
-        return await self.remote.call(arguments, caller)
+        return await self.remote.call(arguments, caller, paused)
 
 
 async def resolved(tools: Sequence[Tool | str], shared: SharedTools) -> tuple[Tool, ...]:
