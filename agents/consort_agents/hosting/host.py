@@ -56,7 +56,11 @@ class Host:
         tracing: Tracing | None = None,
     ) -> None:
         if (bus.identity.role, bus.identity.name) != ("toolhost", served.name):
-            raise HostError(f"the credentials are for {bus.identity}, the host is toolhost.{served.name}")
+            right = f"`consort access issue toolhost {served.name} --out toolhost.{served.name}.creds`"
+            raise HostError(
+                f"the credentials are for {bus.identity}, the host is toolhost.{served.name}; {right} makes "
+                "the right ones where the keys are"
+            )
         self.instance = instance or new_instance()
         self._served = served
         self._bus = bus
