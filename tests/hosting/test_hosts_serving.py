@@ -167,5 +167,7 @@ async def test_told_to_stop_it_finishes_what_has_begun(site: Site, tmp_path: Pat
         bucket = Bucket(ann.wire, Publisher(ann.wire), subjects.TOOLBOX)
         left = [mark for mark in await bucket.marks(subjects.TOOLBOX_FILTER) if mark.deleted]
         assert len(left) == 1
-        assert int(left[0].headers["Nats-TTL"].rstrip("s")) > ALIVE_TTL, "or an older sign of life counts again"
+        assert int(left[0].headers["Nats-TTL"].rstrip("s")) > ALIVE_TTL, (
+            "or an older sign of life counts again"
+        )
     assert sorted(site.marked("looked")) == ["a", "b"]
