@@ -51,11 +51,11 @@ def composed(result: Json, form: Form, words: int, ctx: Context) -> tuple[list[s
     asked = {"about": form.about, "tone": _TONES[form.tone], "words": words, "result": given[:LONGEST]}
     answer = ctx.model.ask_sync(prompt(asked), schema=Body, system=_ASK)
     for _ in range(TOLD):
-        _, faults = held(answer.value.paragraphs, ground)
+        paragraphs, faults = held(answer.value.paragraphs, ground)
         if not faults:
             break
         ctx.progress(f"{len(faults)} sentences say more than was given and go back to the model")
-        messages = [*answer.messages, user(prompt(_returned(faults)))]
+        messages = [*answer.messages, user(prompt(_returned(paragraphs, faults)))]
         answer = ctx.model.ask_sync(messages, schema=Body, system=_ASK)
     paragraphs, faults = held(answer.value.paragraphs, ground)
     dropped = [f"“{clip(text, 200)}”: {why}" for text, why in faults]
@@ -90,8 +90,9 @@ def within(paragraphs: Sequence[str], words: int) -> list[str]:
     return kept
 
 
-def _returned(faults: Sequence[tuple[str, str]]) -> dict[str, Json]:
+def _returned(paragraphs: Sequence[str], faults: Sequence[tuple[str, str]]) -> dict[str, Json]:
     return {
         "does_not_hold": [{"sentence": text, "reason": why} for text, why in faults],
+        "holds": list(paragraphs),
         "wanted": "the whole body again, with these sentences mended or left out",
     }

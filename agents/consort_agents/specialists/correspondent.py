@@ -7,6 +7,7 @@ refusal is always told in the same words, so nothing that was refused can slip i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from consort_agents import Agent, Context, SkillError
 from consort_agents.specialists.composing import composed
 from consort_agents.specialists.letters import Form, Told, Tone, fitting, message, reasons_of, told_by
-from consort_agents.specialists.screening import Screened
+from consort_agents.specialists.screening import Screened, bears_mask
 from consort_agents.specialists.with_model import Thought, thought
+from consort_agents.specialists.wording import clip
 from consort_shared.values import Json
 
 agent = Agent(
@@ -53,9 +55,7 @@ class Answered(BaseModel):
     subject: str
     message: str
     refused: bool = Field(default=False, description="whether it says that there is no answer, and why")
-    dropped: list[str] = Field(
-        default_factory=list, description="sentences of a model that were left out, and why"
-    )
+    dropped: list[str] = Field(default_factory=list, description="sentences that were left out, and why")
     without_model: str = Field(default="", description="why a model that is configured drafted nothing")
 
 
@@ -67,10 +67,13 @@ def answer(request: AnswerRequest, ctx: Context) -> Answered:
         return _refusal(request.screened, form)
     result = request.result if request.screened is None else request.screened.text
     told = told_by(result)
+    masked = [sentence for sentence in told.sentences if bears_mask(sentence)]
+    told = replace(told, sentences=tuple(sentence for sentence in told.sentences if sentence not in masked))
     if not told.sentences:
         raise SkillError("there is nothing in the result that could be told to a person", retry=False)
-    drafted = _drafted(result, request, form, ctx)
+    drafted = _drafted(" ".join(told.sentences) if masked else result, request, form, ctx)
     paragraphs, dropped = drafted.value or ([], [])
+    dropped = [*(f"“{clip(one, 200)}”: something in it was masked" for one in masked), *dropped]
     return Answered(
         subject=_subject(form, told),
         message=message(paragraphs or [" ".join(fitting(told.sentences, request.words))], form),

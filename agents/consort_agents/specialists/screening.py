@@ -86,6 +86,11 @@ def masked_text(text: str) -> str:
     return _masked(text, Rules())[0]
 
 
+def bears_mask(sentence: str) -> bool:
+    """Whether something was masked in a sentence, so that it says nothing to whoever gets it."""
+    return any(f"[{kind}]" in sentence for kind in KINDS)
+
+
 def verdict_of(findings: list[Finding]) -> Literal["pass", "masked", "refuse"]:
     """The strictest that follows from findings; a matter of tone is only noted."""
     rules = {finding.rule for finding in findings}
