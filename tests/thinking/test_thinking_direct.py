@@ -5,10 +5,22 @@ from __future__ import annotations
 import pytest
 
 from consort_agents import Context, tool
+from consort_agents.journal import attempting as journal
+from consort_agents.journal import rehearsal
 from consort_agents.journal.calls import Calls
-from consort_agents.thinking.errors import LimitReached, NoSuchTool, ToolFailed
+from consort_agents.models.errors import ModelError
+from consort_agents.thinking.errors import (
+    AnswerCut,
+    AnswerMisfit,
+    LimitReached,
+    ModelRefused,
+    NoModel,
+    NoSuchTool,
+    ToolFailed,
+)
 from consort_agents.thinking.means import Means
 from consort_shared.profile import Profile, ThinkingLimits
+from consort_shared.telemetry.metrics import KNOWN_KINDS
 
 made: list[str] = []
 
@@ -58,3 +70,15 @@ async def test_what_goes_wrong_is_told() -> None:
 
 def test_plain_functions_call_them_too() -> None:
     assert context().call_tool_sync("weigh", parcel="abcd") == {"grams": 4}
+
+
+def test_figures_tell_every_kind_of_failure_apart() -> None:
+    """Kinds that are ours have names of their own in `error.type`."""
+    asked = {kind.kind for kind in _below(ModelError)} | {ModelError.kind}
+    thought = {NoSuchTool("x", []).kind, ToolFailed("x", "no").kind, LimitReached("dollars", "no").kind}
+    thought |= {NoModel("").kind, AnswerCut(1).kind, ModelRefused("m", None).kind, AnswerMisfit("", 1).kind}
+    assert asked | thought | {journal.KIND, rehearsal.KIND} <= KNOWN_KINDS
+
+
+def _below(kind: type[ModelError]) -> list[type[ModelError]]:
+    return [found for sub in kind.__subclasses__() for found in (sub, *_below(sub))]
