@@ -161,6 +161,13 @@ def test_a_report_becomes_a_message_in_its_own_words() -> None:
     assert not told["refused"]
 
 
+def test_lines_stay_lines() -> None:
+    """What a stranger wrote cannot begin a new line of the message or its subject."""
+    told = write(result="Yes.", to="Ada\n\nBcc: x", about="a\nb", sign="s\nt")
+    assert told["subject"] == "Re: a b"
+    assert told["message"] == "Hello Ada Bcc: x,\n\nYes.\n\ns t"
+
+
 def test_length_tone_and_what_a_result_may_be() -> None:
     long = " ".join(f"Sentence number {n} says a little more." for n in range(50))
     assert write(result=long, words=20)["message"].count("Sentence") == 2

@@ -62,7 +62,7 @@ class Answered(BaseModel):
 @agent.skill("communicate.answer")
 def answer(request: AnswerRequest, ctx: Context) -> Answered:
     """Tells a person what came of their question, in a given tone and length."""
-    form = Form(request.to.strip(), request.about.strip(), request.tone, request.sign.strip())
+    form = Form(_line(request.to), _line(request.about), request.tone, _line(request.sign))
     if request.screened is not None and request.screened.verdict == "refuse":
         return _refusal(request.screened, form)
     result = request.result if request.screened is None else request.screened.text
@@ -96,9 +96,13 @@ def _refusal(screened: Screened, form: Form) -> Answered:
     return Answered(subject=_subject(form, Told(())), message=message([told], form), refused=True)
 
 
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _subject(form: Form, told: Told) -> str:
     """One line: what was asked, or the title of the result."""
-    line = " ".join((form.about or told.title).split())
+    line = form.about or told.title
     if not line:
         return "Your message"
     return f"Re: {line}" if len(line) <= 80 else f"Re: {line[:79].rsplit(' ', 1)[0]}…"
