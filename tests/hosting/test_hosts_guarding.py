@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hosting_kit import Site, caller_of, replies, tools_file, until
 
-from consort_agents.hosting.errors import UnknownTools
+from consort_agents import tool
+from consort_agents.hosting.errors import ClashingTools, UnknownTools
+from consort_agents.hosting.shared import distinct
 from consort_bus import jetstream, subjects
 from consort_bus.access import TABLE, may
 from consort_bus.envelope import CONTENT_TYPE
@@ -99,6 +101,10 @@ async def test_unknown_names_are_told_with_what_there_is(site: Site, tmp_path: P
         ):
             with pytest.raises(UnknownTools, match=words):
                 await ann.shared.resolve([name])
+        [shared] = await ann.shared.resolve(["shop.look", "shop.l*"])
+        own = tool(name="shop__look")(lambda query: query)
+        with pytest.raises(ClashingTools, match=r"is the name of <tool shop__look> and of <tool shop\.look>"):
+            distinct([own, shared])
 
 
 async def test_a_paused_host_is_called_by_nobody(site: Site, tmp_path: Path) -> None:
