@@ -27,7 +27,7 @@ from consort_agents.tools.guarded import one_by_one
 from consort_agents.tools.labels import labelled
 from consort_shared.telemetry.logs import without_words
 from consort_shared.telemetry.redacting import redacted
-from consort_shared.usage import Usage
+from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import ArtefactRef, Json, digest
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _SLACK = 2.0
 """Seconds past its own time limit after which a tool that does not keep it is given up."""
+_SPENT = "spent"
+"""Where an answer on record tells what the tool used of models while it was called."""
 _PAGE = 8000
 """Characters that are recalled at a time."""
 
@@ -130,10 +132,11 @@ class Toolset:
         self._context.check()
 
         async def perform(call: Call) -> Json:
-            with spans.tool_call(definition, use, call.n, agent) as span:
+            with spans.tool_call(definition, use, call.n, agent) as span, self._context.spending() as spent:
                 answer = self._cut(await self._made(tool, use.input, call))
                 span.answered(answer)
-            return answer.model_dump(mode="json")
+            told: dict[str, Json] = answer.model_dump(mode="json")
+            return told | ({_SPENT: sum(spent, NOTHING).model_dump(mode="json")} if spent else {})
 
         recorded = await self._context.journal.call(
             "tool",
@@ -143,10 +146,21 @@ class Toolset:
             wait=not definition.idempotent,
             shown={"arguments": redacted(use.input)},
         )
-        answer = ToolAnswer.model_validate(recorded.value)
+        assert isinstance(recorded.value, Mapping)
+        told = dict(recorded.value)
+        spent = told.pop(_SPENT, None)
+        answer = ToolAnswer.model_validate(told)
         if recorded.replayed:
+            self._spent_before(spent)
             spans.tool_replayed(definition, use, recorded.n, agent, answer.is_error)
         return answer
+
+    def _spent_before(self, told: Json) -> None:
+        """Count what a tool asked of models, itself, when it was called: now it is not called again."""
+        if told is not None:
+            spent = Usage.model_validate(told)
+            self._context.spent(spent.model_copy(update={"replayed": spent.calls}))
+            self._context.model.allowance.count(spent)
 
     async def _made(self, tool: Tool, arguments: Mapping[str, Json], call: Call) -> ToolAnswer:
         """Make a call. Whatever goes wrong in it is an answer."""
