@@ -26,12 +26,13 @@ def plain(text: str) -> str:
     return text
 
 
-def test_tools_are_tools_functions_and_names_of_shared_ones() -> None:
+async def test_tools_are_tools_functions_and_names_of_shared_ones() -> None:
     agent = Agent("a", tools=[search, plain, "web.search"], model="scripted:x.yaml")
     assert [one.definition.name for one in agent.own_tools] == ["search", "plain"]
     assert agent.shared_tools == ("web.search",)
-    means = Equipment(agent).means()
-    assert (means.agent, means.model, means.tools) == ("a", "scripted:x.yaml", agent.own_tools)
+    alone = Agent("a", tools=[search, plain], model="scripted:x.yaml")
+    means = await Equipment(alone).means()
+    assert (means.agent, means.model, means.tools) == ("a", "scripted:x.yaml", alone.own_tools)
     with pytest.raises(AgentError, match="two tools named 'search'"):
         Agent("a", tools=[search, search])
 
@@ -75,7 +76,7 @@ def test_a_profile_that_is_none_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_importing_the_kit_loads_no_model_and_no_server() -> None:
     heavy = ["anthropic", "mcp", "starlette", "uvicorn", "httpx2", "genai_prices", "opentelemetry.util.genai"]
-    heavy += ["consort_agents.tools", "consort_agents.thinking.loop", "jsonschema"]
+    heavy += ["consort_agents.tools.collection", "consort_agents.thinking.loop", "jsonschema"]
     code = (
         f"import sys, consort_agents, consort_agents.process; print([m for m in {heavy} if m in sys.modules])"
     )
