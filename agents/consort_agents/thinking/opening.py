@@ -42,7 +42,7 @@ async def opened(reference: str, given: Mapping[str, Provider]) -> Opened:
     if not reference:
         raise NoModel(f"no model is configured; {HOW}")
     found = await asyncio.to_thread(_open, reference, given)
-    await asyncio.to_thread(price, found, found.model, Usage())  # loads what prices need, off the loop
+    await asyncio.to_thread(price, found, Usage())  # loads what prices need, off the loop
     return found
 
 
@@ -55,12 +55,15 @@ def trouble_with(reference: str, given: Mapping[str, Provider]) -> str:
     return ""
 
 
-def price(opened: Opened, model: str, usage: Usage) -> int | None:
-    """Nano-dollars; None for a model whose price nobody knows. Raises NoModel for a bad file of prices."""
-    from consort_agents.models.pricing import cost_of
+def price(opened: Opened, usage: Usage, answered_as: str = "", *, most: bool = False) -> int | None:
+    """Nano-dollars, or the most it could be before it is known what a cache holds; None where no price is known.
+
+    `answered_as` is what the provider calls the model. Raises NoModel for a bad file of prices.
+    """
+    from consort_agents.models.pricing import cost_of, most_of
 
     try:
-        cost = cost_of(model, usage)
+        cost = (most_of if most else cost_of)(opened.reference, usage, opened.model, answered_as)
     except InvalidInput as exc:
         raise NoModel(str(exc)) from exc
     return 0 if cost is None and not opened.provider.needs_network else cost
