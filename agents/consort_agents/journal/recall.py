@@ -6,7 +6,9 @@ held to its order at once: it is sequential, so its next request must be recorde
 call of it is left. What anything else left unused is found when the skill returns.
 
 A call that raised may succeed when it is made again, and what the code did after it need not come
-again: what stands behind such a call is not missed. Pure: no clock, no bus.
+again: what stands behind such a call is not missed. Nor is a model's call without an answer: there
+is nothing to lose, and another model may have been configured because that one did not answer.
+Pure: no clock, no bus.
 """
 
 from __future__ import annotations
@@ -95,11 +97,14 @@ class Recall:
             self._forget_within(inner)
 
     def _missed(self) -> list[Past]:
-        """What code that does the same would ask for. What a call asks is that call's business."""
+        """What code that does the same would ask for, of what matters: what a call asks is that call's business,
+        and a model's answer that nobody has binds nobody.
+        """
         return [
             past
             for past in self._left.values()
             if not past.began.within
+            and (past.answered is not None or past.began.call != "model")
             and (past.answered is not None or not past.raised)
             and (self._excused is None or past.n < self._excused)
         ]
