@@ -116,7 +116,17 @@ def _by_price(price: Price, usage: Usage) -> int:
     return round(total * NANO / _PER)
 
 
+@lru_cache(maxsize=256)
+def _in_package(model: str) -> bool:
+    """Whether the package knows a model; to find that out costs more than a price does."""
+    return _priced(model, Usage(input_tokens=1)) is not None
+
+
 def _by_package(model: str, usage: Usage) -> int | None:
+    return _priced(model, usage) if _in_package(model) else None
+
+
+def _priced(model: str, usage: Usage) -> int | None:
     import genai_prices
 
     tokens = genai_prices.Usage(

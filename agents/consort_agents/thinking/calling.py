@@ -76,7 +76,8 @@ class Calling:
         expected = round(estimate(request) * factor)
         most = Usage(input_tokens=expected, output_tokens=request.max_tokens)
         now = self._means.now()
-        cost = price(opened, most, most=True)
+        money = any(one.limits.dollars is not None for one in allowances)
+        cost = price(opened, most, most=True) if money else None
         with reserved(allowances, Expected(expected + request.max_tokens, cost), now) as call:
             called = await self._journaled(opened, request, allowances, expected, stream)
             call.settle(called.usage)
