@@ -132,6 +132,7 @@ class Toolset:
         self._context.check()
 
         async def perform(call: Call) -> Json:
+            self._context.progress(f"calls {definition.name}")
             with spans.tool_call(definition, use, call.n, agent) as span, self._context.spending() as spent:
                 answer = self._cut(await self._made(tool, use.input, call))
                 span.answered(answer)
