@@ -67,7 +67,10 @@ def price(opened: Opened, usage: Usage, answered_as: str = "", *, most: bool = F
     from consort_agents.models.pricing import cost_of, most_of
 
     try:
-        cost = (most_of if most else cost_of)(opened.reference, usage, opened.model, answered_as)
+        whole = (
+            f"{opened.provider.name}:{opened.model}"  # a bare name may be written whole in a file of prices
+        )
+        cost = (most_of if most else cost_of)(opened.reference, usage, opened.model, answered_as, whole)
     except InvalidInput as exc:
         raise NoModel(str(exc)) from exc
     return 0 if cost is None and not opened.provider.needs_network else cost
