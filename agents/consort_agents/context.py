@@ -210,6 +210,20 @@ class Context:
         """An idempotency key for the outside system: the same for every attempt at this step, 32 hex digits."""
         return self.effects.id_of(key)
 
+    async def call_tool(self, name: str, /, **arguments: Json) -> Json:
+        """Call a tool of the agent, by its name or `host.tool` for a shared one, without a model in between.
+
+        It goes through the journal and counts against the task's limits, as when a model calls it. Gives the
+        tool's value, or its text where it has none. Raises NoSuchTool, ToolFailed, LimitReached.
+        """
+        from consort_agents.thinking.direct import call_tool
+
+        return await call_tool(self, self.means, name, arguments)
+
+    def call_tool_sync(self, name: str, /, **arguments: Json) -> Json:
+        """As `call_tool`, in a plain function."""
+        return wait_for(self.call_tool(name, **arguments), self.artefacts.loop)
+
     def write(self, key: str, value: Json, *, confidence: float = 1.0, seen: int | None = None) -> None:
         """Record a context write; it counts together with the result, or not at all.
 

@@ -25,6 +25,7 @@ import yaml
 from consort_agents import Agent
 from consort_agents.fake_llm import load_script
 from consort_agents.process import find_agent
+from consort_agents.tools.files import load_tools
 from consort_orchestrator.cli import cli
 from consort_orchestrator.cli.groups import WithUsual
 from consort_orchestrator.cli.offers import installed, skills_of
@@ -36,8 +37,9 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("examples/*/README.md")),
 ]
-SCRIPTS = sorted(ROOT.glob("examples/**/model.yaml"))
-PLANS = sorted({*ROOT.glob("examples/**/*.yaml"), *ROOT.glob("examples/**/*plan*.json")} - {*SCRIPTS})
+SCRIPTS = sorted({*ROOT.glob("examples/**/model.yaml"), *ROOT.glob("examples/**/rules.yaml")})
+TOOLS = sorted(ROOT.glob("examples/**/tools.yaml"))
+PLANS = sorted({*ROOT.glob("examples/**/*.yaml"), *ROOT.glob("examples/**/*plan*.json")} - {*SCRIPTS, *TOOLS})
 
 _fence = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _named = re.compile(r"# ([\w-]+\.(?:py|yaml))\n")
@@ -144,6 +146,11 @@ def test_every_script_of_a_model_can_be_played(script: Path) -> None:
     assert load_script(script).rules
 
 
+@pytest.mark.parametrize("file", TOOLS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_file_of_tools_can_be_read(file: Path) -> None:
+    assert load_tools(file).allow
+
+
 def test_code_blocks_are_what_they_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -162,13 +169,27 @@ def test_code_blocks_are_what_they_claim(tmp_path: Path, monkeypatch: pytest.Mon
         load_checked(tmp_path / name, skills)
 
 
-def test_the_first_example_is_the_one_of_the_readme() -> None:
-    shown = {block.name: block.text for block in blocks() if block.page == ROOT / "README.md"}
-    folder = ROOT / "examples" / "hello"
-    code = (folder / "greeter.py").read_text(encoding="utf-8")
-    assert ast.dump(ast.parse(shown["greeter.py"])) == ast.dump(ast.parse(code))
-    plan = (folder / "hello.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(shown["hello.yaml"]) == yaml.safe_load(plan)
+@pytest.mark.parametrize(
+    ("page", "folder", "code", "plan"),
+    [
+        ("README.md", "hello", "greeter.py", "hello.yaml"),
+        ("docs/thinking.md", "thinker", "hello_thinker.py", "thinker.yaml"),
+    ],
+)
+def test_the_first_examples_are_those_of_the_pages(page: str, folder: str, code: str, plan: str) -> None:
+    shown = {block.name: block.text for block in blocks() if block.page == ROOT / page}
+    beside = ROOT / "examples" / folder
+    wanted = ast.dump(ast.parse((beside / code).read_text(encoding="utf-8")))
+    assert ast.dump(ast.parse(shown[code])) == wanted
+    assert yaml.safe_load(shown[plan]) == yaml.safe_load((beside / plan).read_text(encoding="utf-8"))
+
+
+def test_hello_agent_with_a_model_and_a_tool_has_fifteen_lines() -> None:
+    """S75"""
+    code = (ROOT / "examples" / "thinker" / "hello_thinker.py").read_text(encoding="utf-8")
+    assert len(code.splitlines()) <= 15
+    assert "@tool" in code
+    assert "ctx.model.work" in code
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -10,7 +10,16 @@ from _markets import COFFEE, EXAMPLES, QUESTION, MakeFolder, material_of
 from _thinking import desk, perform
 
 from consort_agents import Context
-from consort_agents.specialists import analyst, checker, planner, researcher, surveyor, writer
+from consort_agents.specialists import (
+    analyst,
+    checker,
+    compliance,
+    correspondent,
+    planner,
+    researcher,
+    surveyor,
+    writer,
+)
 from consort_agents.specialists.coverage import coverage_of
 from consort_agents.specialists.facts import Facts
 from consort_agents.specialists.gathering import facts_of
@@ -28,7 +37,7 @@ from consort_agents.specialists.trends import trends_of
 from consort_agents.specialists.verifying import verify
 from consort_agents.tools.definition import Caller
 
-AGENTS = (planner, researcher, analyst, surveyor, writer, checker)
+AGENTS = (planner, researcher, analyst, surveyor, writer, checker, compliance, correspondent)
 MARKETS = {"market-analysis": QUESTION, "coffee-market": COFFEE}
 LEADS = 'By the share of practices with "full", Mirador (6 of 11, 55 %) leads, followed by'
 

@@ -192,13 +192,14 @@ async def test_two_populations_have_the_model_make_two_plans_for_one_goal(
 async def test_each_rejects_tasks_outside_its_capability(system: System, fake: Fake) -> None:
     """S37: a skill that none has goes to nobody; inputs that are not a skill's own are refused; no model is asked."""
     system.orchestrator()
-    start(system, ("planner", *AGENTS), thinking(fake.url))
-    await _all_there(system, {"planner", *AGENTS})
+    names = ("planner", *AGENTS, "compliance", "correspondent")
+    start(system, names, thinking(fake.url))
+    await _all_there(system, set(names))
     foreign = await system.run({"steps": {"it": {"skill": "text.translate", "with": {"text": "tea"}}}})
     await fact_of(system, foreign, Waiting, skill="text.translate")
     skills = ("plan", "research.gather", "analyse.trends", "analyse.gaps", "write.report", "check.facts")
-    for skill in skills:
-        run = await system.run({"steps": {"it": {"skill": skill, "with": {"text": "translate this"}}}})
+    for skill in (*skills, "comply.screen", "communicate.answer"):
+        run = await system.run({"steps": {"it": {"skill": skill, "with": {"translate": "this"}}}})
         with pytest.raises(RunFailed):
             await system.client.result(run, timeout=60)
         [failure] = [fact for fact in await system.facts(run) if isinstance(fact, Failure)]

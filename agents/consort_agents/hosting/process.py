@@ -40,9 +40,7 @@ log = logging.getLogger("consort.tools")
 
 @click.command(name="tools start")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--name", default="", help="The host's name on the bus. [default: what the file says, or its name]"
-)
+@click.option("--name", default="", help="The host's name on the bus. [default: that of the file]")
 @click.option("--server", envvar=["CONSORT_SERVER", "NATS_URL"], help="Address of the bus.")
 @click.option("--creds", envvar="CONSORT_CREDS", type=click.Path(), help="The host's credentials.")
 @click.option(

@@ -138,11 +138,16 @@ def is_telling(name: str) -> bool:
     return not (name.isalpha() and name.islower())
 
 
+def number_said(text: str) -> float | None:
+    """The number that a figure or a word such as "two" stands for; None for what is none."""
+    return _NUMBER_WORDS.get(text.lower()) or number_of(text)
+
+
 def agrees(claimed: str, exact: float | str) -> bool:
     """Whether a figure as written is the exact one, rounded to as many decimals as it shows."""
     if claimed == exact:
         return True
-    number = _NUMBER_WORDS.get(claimed.lower()) or number_of(claimed)
+    number = number_said(claimed)
     wanted = number_of(exact) if isinstance(exact, str) else exact
     if number is None or wanted is None or re.match(r"^\d{4}-", claimed):
         return False

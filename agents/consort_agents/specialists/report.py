@@ -21,11 +21,12 @@ from consort_agents.specialists.material import Material
 from consort_agents.specialists.movement_section import movement_section, movement_summary
 
 UNASKED = "What the sources say"
+SUMMARY = "Summary"
 
 
 def report_of(material: Material) -> str:
     """The report as Markdown."""
-    lines = [f"# {material.facts.question or UNASKED}", "", "## Summary", "", *_summary(material)]
+    lines = [f"# {material.facts.question or UNASKED}", "", f"## {SUMMARY}", "", *_summary(material)]
     sections = (
         ("Who leads", leaders_section(material)),
         ("Where it is moving", movement_section(material)),

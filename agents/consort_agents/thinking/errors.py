@@ -9,6 +9,7 @@ SkillError
     ├── ContextFull     what is to be asked is longer than the model, or the profile, takes
     ├── AnswerMisfit    the answer does not fit the schema, also after it was told why
     ├── NoSuchTool      a tool was named that the agent does not have
+    ├── ToolFailed      a tool that the skill called itself answered with an error
     ├── LimitReached    the task's limits allow no further call
     └── GoesInCircles   the model repeats itself and does not stop when told
 
@@ -22,7 +23,10 @@ from typing import Any
 
 from consort_agents.errors import SkillError
 from consort_agents.models.errors import ModelError
-from consort_shared.telemetry.redacting import excerpt
+from consort_shared.telemetry.redacting import excerpt, redacted_text
+
+_LONGEST = 1000
+"""Characters of a tool's error that are told on."""
 
 
 class ThinkingFailed(SkillError):
@@ -90,6 +94,14 @@ class NoSuchTool(ThinkingFailed):
     def __init__(self, name: str, known: list[str]) -> None:
         told = f"there is no tool {name!r}; the agent has {', '.join(known) or 'none'}"
         super().__init__(told, kind="no-tool", retry=False)
+
+
+class ToolFailed(ThinkingFailed):
+    """A tool that the skill called itself could not do it; `told` is what the tool says."""
+
+    def __init__(self, name: str, told: str) -> None:
+        super().__init__(f"{name}: {redacted_text(told)[:_LONGEST]}", kind="tool-failed")
+        self.told = told
 
 
 class LimitReached(ThinkingFailed):

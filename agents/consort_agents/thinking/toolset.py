@@ -112,8 +112,24 @@ class Toolset:
         self.made += 1
         return None
 
+    async def call(self, use: ToolUse) -> ToolAnswer:
+        """Make one call for the skill itself: no marks around what it gives.
+
+        Raises LimitReached, what the journal raises.
+        """
+        if (refused := self._refused(use)) is not None:
+            return ToolAnswer(content=refused.result.content, is_error=True)
+        return await self._counted(use)
+
     async def _call(self, use: ToolUse) -> Done:
-        arguments, tool = digest(use.input), self.tools[use.name]
+        answer = await self._counted(use)
+        content = labelled(answer, self.tools[use.name].definition)
+        result = ToolResult(tool_use_id=use.id, content=content, is_error=answer.is_error)
+        return Done(result, digest(use.input), digest([answer.content, answer.is_error]))
+
+    async def _counted(self, use: ToolUse) -> ToolAnswer:
+        """Call, and count what it cost."""
+        tool = self.tools[use.name]
         answer = await self._answer(tool, use)
         cost = tool.definition.cost
         if answer.saved:
@@ -122,9 +138,7 @@ class Toolset:
                 allowance.cost -= cost
         paid = 0 if answer.saved else cost
         self._context.spent(Usage(tool_calls=1, tool_calls_saved=int(answer.saved), cost=paid))
-        content = labelled(answer, tool.definition)
-        result = ToolResult(tool_use_id=use.id, content=content, is_error=answer.is_error)
-        return Done(result, arguments, digest([answer.content, answer.is_error]))
+        return answer
 
     async def _answer(self, tool: Tool, use: ToolUse) -> ToolAnswer:
         """Through the journal. Raises what the journal raises."""

@@ -119,7 +119,8 @@ async def _tools(declaration: Declaration, folder: Path, stack: AsyncExitStack) 
         case ShellDeclaration():
             return [_promised(_command(declaration, folder, {**common, **timed}), declaration, {})]
         case McpDeclaration():
-            server = mcp_tools(declaration.mcp.target, **declaration.mcp.options(), **common, **timed)
+            options = {**declaration.mcp.options(), "folder": str(folder)}
+            server = mcp_tools(declaration.mcp.target, **options, **common, **timed)
             made = [*(await stack.enter_async_context(server)).tools]
     unknown = sorted(set(declaration.each) - {found.definition.name for found in made})
     if unknown:

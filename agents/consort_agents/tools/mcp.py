@@ -54,6 +54,8 @@ class Settings:
     timeout: float = 60.0
     limit: int = LONGEST
     recheck: float = _RECHECK
+    folder: str = ""
+    """where a command runs; empty for where this process does"""
 
     def secrets(self) -> list[str]:
         """Raises SecretMissing."""
@@ -257,13 +259,14 @@ def mcp_tools(
     timeout: float = 60.0,
     limit: int = LONGEST,
     recheck: float = _RECHECK,
+    folder: str = "",
 ) -> McpServer:
     """The tools of an MCP server: a command that starts one (`"uvx some-server"`), or the URL of one.
 
     `only` are its names for the tools that are wanted. `pins` maps names here (`server__tool`) to the digests
-    that are approved. A command gets no environment but `env`, a URL is sent `headers`; both take secrets.
-    `timeout` and `recheck` are seconds, `limit` characters of an answer, `cost` nano-dollars a call. Raises ToolError
-    for what cannot be a server; connecting is for `async with`.
+    that are approved. A command gets no environment but `env` and runs in `folder`, a URL is sent `headers`; both
+    take secrets. `timeout` and `recheck` are seconds, `limit` characters of an answer, `cost` nano-dollars a call.
+    Raises ToolError for what cannot be a server; connecting is for `async with`.
     """
     url = target if isinstance(target, str) and re.match(r"https?://", target) else ""
     try:
@@ -290,6 +293,7 @@ def mcp_tools(
             timeout,
             limit,
             recheck,
+            folder,
         )
     )
 

@@ -37,6 +37,8 @@ class Target(Protocol):
     @property
     def argv(self) -> tuple[str, ...]: ...
     @property
+    def folder(self) -> str: ...
+    @property
     def url(self) -> str: ...
     @property
     def name(self) -> str: ...
@@ -151,7 +153,7 @@ class Session:
     def _transport(self) -> Any:
         if self.target.url:
             return over_http(self.target.url, _plain(self.target.headers), self.target.timeout + 5.0)
-        self._process = Process(self.target.argv, _plain(self.target.env))
+        self._process = Process(self.target.argv, _plain(self.target.env), self.target.folder)
         return self._process.transport()
 
     async def _until_over(self) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -36,9 +37,11 @@ _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
 class Process:
     """A server as a process; `gone` is set when it has closed its output."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: str = "") -> None:
         self.argv = list(argv)
-        self.env = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(env)
+        self.folder = folder or None
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        self.env = {**kept, "PATH": _path(kept.get("PATH", os.defpath)), **env}
         self.gone = asyncio.Event()
         self.last_words = b""
         """the end of what it wrote to its error output"""
@@ -51,6 +54,7 @@ class Process:
         process = await asyncio.create_subprocess_exec(
             *self.argv,
             env=self.env,
+            cwd=self.folder,
             start_new_session=True,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -95,6 +99,11 @@ class Process:
         assert process.stderr is not None
         while chunk := await process.stderr.read(_CHUNK):
             self.last_words = (self.last_words + chunk)[-_LAST_WORDS:]
+
+
+def _path(known: str) -> str:
+    """Programs beside the interpreter that runs here come first: `python` is that one, with its packages."""
+    return os.pathsep.join((os.path.dirname(sys.executable), known))
 
 
 async def _say(process: asyncio.subprocess.Process, said: MemoryObjectReceiveStream[SessionMessage]) -> None:

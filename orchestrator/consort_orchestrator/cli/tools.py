@@ -32,7 +32,7 @@ from consort_shared.telemetry.options import Telling, telling_options
 from consort_shared.tooling import Definition
 
 _file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-_name = click.option("--name", default="", help="The host's name. [default: what FILE says, or its own name]")
+_name = click.option("--name", default="", help="The host's name. [default: that of FILE]")
 
 
 @click.group()

@@ -48,6 +48,11 @@ KNOWN_KINDS = frozenset(
         "no-skill",
     }
     | {"not-done", "poison", "skill-error", "timeout", "unreadable-task"}
+    | {"no-model", "no-tool", "tool-failed", "unknown-tool", "journal-diverged", "replay-drift"}
+    | {f"model-{kind}" for kind in ("error", "unusable", "request", "context", "limited", "overloaded")}
+    | {f"model-{kind}" for kind in ("unreachable", "timeout", "cut", "misfit", "refused")}
+    | {f"limit-{kind}" for kind in ("turns", "calls", "tool-calls", "tokens", "dollars", "seconds")}
+    | {f"loop-{kind}" for kind in ("same", "pingpong", "stuck")}
 )
 """Kinds of failure that are ours. An author's own may be anything, so they count as one."""
 

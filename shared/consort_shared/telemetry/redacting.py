@@ -20,19 +20,20 @@ _LOOKED_AT = 2 * MOST
 _NAMED = re.compile(
     r"(?i)^(.*[_-])?(password|passwd|pwd|secret|token|api[_-]?key|apikey|authorization|credentials?|cookie|session)$"
 )
-_SHAPES = tuple(
-    re.compile(pattern)
-    for pattern in (
+_KINDS = {
+    "key": (
         r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)",
         r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # a JWT
         r"\b(sk|pk|rk|ghp|gho|ghs|xox[abprs]|glpat|AKIA|ASIA|SU|SO|SA)[-_A-Za-z0-9]{16,}\b",
         r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}",
         r"(?i)\b(password|passwd|secret|token|api[_-]?key)\b\s*[:=]\s*\S+",
-        r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+",
-        r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",  # an IBAN
-    )
-)
-_ADDRESS = next(shape for shape in _SHAPES if "@" in shape.pattern)
+    ),
+    "e-mail": (r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+",),
+    "iban": (r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",),
+}
+_KNOWN = {kind: tuple(map(re.compile, patterns)) for kind, patterns in _KINDS.items()}
+_SHAPES = tuple(shape for shapes in _KNOWN.values() for shape in shapes)
+(_ADDRESS,) = _KNOWN["e-mail"]
 _SHORTEST_SECRET = 5
 """Characters; nothing shorter has one of the shapes."""
 _USUAL_KEY = 64
@@ -67,6 +68,18 @@ def redacted_text(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub(HIDDEN, text)
     return _DIGITS.sub(lambda found: HIDDEN if _luhn(found.group()) else found.group(), text)
+
+
+def secret_places(text: str) -> list[tuple[str, int, int]]:
+    """Where something stands that looks like a secret: its kind (key, e-mail, iban, card), start and end, in order."""
+    found = [
+        (kind, *place.span())
+        for kind, shapes in _KNOWN.items()
+        for shape in shapes
+        for place in shape.finditer(text)
+    ]
+    found += [("card", *place.span()) for place in _DIGITS.finditer(text) if _luhn(place.group())]
+    return sorted(found, key=lambda place: place[1:])
 
 
 def bears_secret(value: Json) -> bool:
