@@ -22,7 +22,8 @@ from consort_agents.models.port import ToolResult, ToolUse
 from consort_agents.thinking import spans
 from consort_agents.thinking.errors import LimitReached, NoSuchTool
 from consort_agents.thinking.limits import Allowance
-from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
+from consort_agents.tools.definition import Caller, Definition, Given, Tool, ToolAnswer
+from consort_agents.tools.functions import tool
 from consort_agents.tools.guarded import one_by_one
 from consort_agents.tools.labels import labelled
 from consort_shared.telemetry.logs import without_words
@@ -60,7 +61,7 @@ class Toolset:
         self,
         context: Context,
         means: Means,
-        given: Iterable[Tool | str] | None,
+        given: Iterable[Given] | None,
         allowances: Sequence[Allowance],
         *,
         strict: bool = True,
@@ -267,19 +268,26 @@ def _no(use: ToolUse, why: str) -> Done:
     return Done(result, digest(use.input), why)
 
 
-def _allowed(given: Iterable[Tool | str] | None, means: Means, patterns: Sequence[str] | None) -> list[Tool]:
+def _allowed(given: Iterable[Given] | None, means: Means, patterns: Sequence[str] | None) -> list[Tool]:
     """What was asked for, as far as the profile allows it."""
     own = {one.definition.name: one for one in means.tools}
-    found: list[Tool] = []
-    for one in own.values() if given is None else one_by_one(given, means.agent):
-        if isinstance(one, str):
-            named = own.get(one) or own.get(one.replace(".", "__"))
-            if named is None:
-                raise NoSuchTool(one, sorted(own))
-            found.append(named)
-        else:
-            found.append(one)
+    wanted = own.values() if given is None else one_by_one(given, means.agent)
+    found = [_found(one, own) for one in wanted]
     return found if patterns is None else [one for one in found if _named(one.definition.name, patterns)]
+
+
+def _found(one: Given, own: Mapping[str, Tool]) -> Tool:
+    """A tool, a function as one, or the agent's own of that name. Raises NoSuchTool, TypeError."""
+    if isinstance(one, str):
+        named = own.get(one) or own.get(one.replace(".", "__"))
+        if named is None:
+            raise NoSuchTool(one, sorted(own))
+        return named
+    if isinstance(one, Tool):
+        return one
+    if not callable(one):
+        raise TypeError(f"tools are tools, functions, or names of the agent's tools, not {one!r}")
+    return tool(one)
 
 
 def _named(name: str, patterns: Sequence[str]) -> bool:
