@@ -12,7 +12,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,6 +127,12 @@ async def answered_at(system: System, run: str) -> dict[int, float]:
     return {turn: times[id(past.answered)] for turn, past in enumerate(asked)}
 
 
+def tokens_of(usage: Mapping[str, int]) -> tuple[int, int]:
+    """In and out."""
+    caches = ("cache_read_input_tokens", "cache_creation_input_tokens")
+    return usage["input_tokens"] + sum(usage.get(name) or 0 for name in caches), usage["output_tokens"]
+
+
 async def check(storm: Storm, run: str, case: str, done: Counter[str]) -> int:
     """That a run ended as an undisturbed one; how often it was asked again.
 
@@ -151,6 +157,10 @@ async def check(storm: Storm, run: str, case: str, done: Counter[str]) -> int:
     [accepted] = [fact for fact in await system.facts(run) if isinstance(fact, Accepted)]
     assert accepted.usage is not None
     assert accepted.usage.calls == CALLS
+    paid = {one.digest: tokens_of(one.answer["usage"]) for one in requests}
+    assert (accepted.usage.input_tokens, accepted.usage.output_tokens) == tuple(
+        map(sum, zip(*paid.values(), strict=True))
+    )
     return len(requests) - CALLS
 
 
