@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -44,7 +45,8 @@ def wait_for(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop 
         value: T = end.value
         return value
     finally:
-        coroutine.close()
+        with suppress(RuntimeError):  # one that waits for what it cancels cannot be closed
+            coroutine.close()
     raise RuntimeError("an async function awaits; the `_sync` forms are for plain functions")
 
 

@@ -7,7 +7,9 @@ the bus; a skill called directly in a test can be given one made by `Context.off
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Artefacts", "Context", "MemoryStore", "Noted", "Store", "Value", "Voice"]
 
+_spending: ContextVar[tuple[list[Usage], ...]] = ContextVar("consort_spending", default=())
 _offline_log = logging.LoggerAdapter(logging.getLogger("consort.skill"), {})
 
 
@@ -165,6 +168,18 @@ class Context:
     def spent(self, usage: Usage) -> None:
         """Add to what this attempt has used. Callable from any thread."""
         self._spent.append(usage)
+        for spent in _spending.get():
+            spent.append(usage)
+
+    @contextmanager
+    def spending(self) -> Iterator[list[Usage]]:
+        """What the block uses, with all that it starts, beside what else goes on in the attempt."""
+        spent: list[Usage] = []
+        token = _spending.set((*_spending.get(), spent))
+        try:
+            yield spent
+        finally:
+            _spending.reset(token)
 
     @property
     def stopping(self) -> bool:

@@ -29,6 +29,7 @@ from consort_agents.errors import AgentError, AttemptOver, SkillError
 from consort_agents.finding import find_agent
 from consort_agents.journal.calls import Calls
 from consort_agents.journal.keeping import as_text
+from consort_agents.journal.nesting import around, within_call
 from consort_agents.journal.port import Call, CallKind, Recorded
 from consort_agents.kit import Agent
 from consort_agents.performing import Ended, Returned, attempt_here, not_json
@@ -164,7 +165,8 @@ class DistantBook:
             return begun
         since = time.monotonic()
         try:
-            value = await perform(begun)
+            with within_call(begun.n):
+                value = await perform(begun)
         except Exception as exc:
             await self.gave_up(begun, type(exc).__name__)
             raise
@@ -179,7 +181,7 @@ class DistantBook:
         wait: bool = False,
         shown: Mapping[str, Any] | None = None,
     ) -> Call | Recorded:
-        asked = {"kind": kind, "name": name, "request": canonical(request), "wait": wait}
+        asked = {"kind": kind, "name": name, "request": canonical(request), "wait": wait, "within": around()}
         seen = None if shown is None else canonical(dict(shown))
         told = self.line.ask("call", turn=self.turn, shown=seen, **asked)
         if told["value"] is None:

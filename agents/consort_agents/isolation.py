@@ -24,6 +24,7 @@ from consort_agents.effects import Begun
 from consort_agents.errors import AttemptOver, CalledOff, EffectInDoubt, SkillError
 from consort_agents.isolated import note_heard
 from consort_agents.journal.keeping import as_text
+from consort_agents.journal.nesting import within_call
 from consort_agents.journal.port import Call, Recorded
 from consort_agents.kit import Skill
 from consort_agents.performing import Ended, Returned
@@ -237,7 +238,10 @@ async def _journalled_for(frame: Frame, context: Context) -> Any:
         case "call":
             seen = None if frame["shown"] is None else json.loads(frame["shown"])
             request = json.loads(frame["request"])
-            begun = await book.begin(frame["kind"], frame["name"], request, wait=frame["wait"], shown=seen)
+            with within_call(frame["within"]):
+                begun = await book.begin(
+                    frame["kind"], frame["name"], request, wait=frame["wait"], shown=seen
+                )
             if isinstance(begun, Recorded):
                 return {"n": begun.n, "id": begun.id, "value": as_text(begun.value)}
             failpoint("call-begun")

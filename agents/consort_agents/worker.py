@@ -104,6 +104,7 @@ class Worker:
             self._artefacts,
             Box(bus.mac_key),
             self._attendance.instance,
+            self.card.lease,
             agent.divergence,
             rehearsal.asked_for(self.card.name),
         )

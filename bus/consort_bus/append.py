@@ -32,7 +32,7 @@ __all__ = ["ENTRY_HEADER", "Fence"]
 
 ENTRY_HEADER = "Consort-Entry"
 """Names the entry: its writer's instance and a digest, so that no two writers can share it."""
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_UNDER = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 
@@ -65,7 +65,7 @@ class Fence:
         fenced = {
             **(headers or {}),
             ENTRY_HEADER: entry_id,
-            _EXPECTED: str(expected),
+            EXPECTED: str(expected),
             _EXPECTED_UNDER: filter_subject,
         }
         loop = asyncio.get_running_loop()

@@ -20,9 +20,9 @@ from consort_bus import subjects
 from consort_bus.chain import entry_of
 from consort_bus.envelope import CONTENT_TYPE, body_of
 from consort_bus.errors import NoAnswer
+from consort_bus.hints import Hints, hinted
 from consort_bus.leading import last_of_whole, leader_last, read_whole
 from consort_bus.letters import Letter, letter_of
-from consort_bus.listen import Heard, listening
 from consort_bus.owner import Owner
 from consort_bus.publish import WrongLastSequence
 from consort_bus.reading import Stored, read
@@ -112,16 +112,11 @@ class DeadLetters(Owner):
         if body is not None:
             check_body(letter, body)
         tail = await leader_last(self._wire, subjects.LOG, subjects.run_entries(run))
-        news = asyncio.Event()
-
-        async def hint(_: Heard) -> None:
-            news.set()
-
-        async with listening(self.bus, subjects.run_hints(run), hint):
+        async with hinted(self.bus, run) as hints:
             asked = await self._tell(run, Redrive(letter=seq, body=body))
             try:
                 async with asyncio.timeout(self.judged_within):
-                    return await self._judged(run, letter, asked, tail.seq if tail else 0, news)
+                    return await self._judged(run, letter, asked, tail.seq if tail else 0, hints)
             except TimeoutError:
                 raise NotJudged(f"letter {seq}", self.judged_within) from None
 
@@ -161,9 +156,9 @@ class DeadLetters(Owner):
             raise LetterSettled(seq, letter.settled)
         return letter
 
-    async def _judged(self, run: str, letter: Letter, asked: int, after: int, news: asyncio.Event) -> Redrove:
+    async def _judged(self, run: str, letter: Letter, asked: int, after: int, hints: Hints) -> Redrove:
         while True:
-            news.clear()
+            hints.looking()
             async for stored in read(self._wire, subjects.LOG, subjects.run_entries(run), after + 1):
                 after = stored.seq
                 entry = await entry_of(stored, self.artefacts)
@@ -171,7 +166,7 @@ class DeadLetters(Owner):
                     return await self._redrove(entry, letter)
             if (why := await self.refusal(run, asked)) is not None:
                 raise NotAllowed(f"letter {letter.id} is not redriven: {why}")
-            await _until(news, LOOK_EVERY)
+            await hints.wait(after, LOOK_EVERY)
 
     async def _redrove(self, entry: Entry, letter: Letter) -> Redrove:
         """What the entry that judges a letter again means for it. Raises NotAllowed."""
@@ -253,11 +248,3 @@ def _judges(entry: Entry, letter: int) -> bool:
         or (isinstance(fact, Refused) and fact.what == "redrive" and fact.seq == letter)
         for fact in entry.facts
     )
-
-
-async def _until(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

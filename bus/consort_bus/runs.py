@@ -23,6 +23,7 @@ from consort_bus.chain import Chain, Logged, entry_of
 from consort_bus.connection import Bus
 from consort_bus.envelope import CONTENT_TYPE, body_of
 from consort_bus.errors import AccessDenied, BusError
+from consort_bus.hints import hinted
 from consort_bus.leading import leader_last, leader_read, read_whole
 from consort_bus.listen import Heard, listening
 from consort_bus.publish import Publisher
@@ -117,17 +118,12 @@ class RunReader:
         that the run was taken up again after is passed over. `beyond` goes on after the end, for what may follow.
         Survives reconnects and restarts of the bus. Raises BusError when the bus stays away, TooNew.
         """
-        news = asyncio.Event()
-
-        async def hint(_: Heard) -> None:
-            news.set()
-
         chain = Chain(run, self.artefacts)
         over = False
-        async with listening(self.bus, subjects.run_hints(run), hint):
+        async with hinted(self.bus, run) as hints:
             away_since: float | None = None
             while True:
-                news.clear()
+                hints.looking()
                 try:
                     async for stored in read(
                         self._wire, subjects.LOG, subjects.run_entries(run), chain.seq + 1
@@ -149,7 +145,7 @@ class RunReader:
                 else:
                     if over and not beyond:
                         return
-                await _either(news, LOOK_AGAIN)
+                await hints.wait(chain.seq, LOOK_AGAIN)
 
     async def result(self, run: str, *, timeout: float | None = None) -> Json:
         """The run's result, once it has ended. Raises RunFailed, RunCancelled, TimeoutError, BusError."""
@@ -341,11 +337,3 @@ def _begun(run: str) -> tuple[float, str]:
     """For putting runs in order. An id that was not made from the time, and so lies ahead of it, comes first."""
     begun = run_started(run).timestamp() if int(run[:12], 16) < 4e12 else 0.0
     return (begun if begun <= time.time() + 3600 else 0.0), run
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -55,6 +55,9 @@ class Began(_Record):
     main: bool = Field(
         default=False, description="made by the skill itself and not by something that runs beside it"
     )
+    within: int = Field(
+        default=0, ge=0, description="the call that was being made when this one was asked for"
+    )
 
 
 class Answered(_Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cli_kit import RUN, Log
+from rich.cells import cell_len
 from rich.console import Console
 
 from consort_bus.client import LiveProgress
@@ -200,6 +201,19 @@ def test_what_is_shown_fits(phases: str, height: int) -> None:
     assert len(shown) <= height
     paths = [int(row.path) for row in shown if isinstance(row, Row)]
     assert paths == sorted(paths)
+
+
+@pytest.mark.parametrize("word", ["word", "東京"])
+def test_the_end_of_what_is_written_is_in_sight_on_a_narrow_screen(word: str) -> None:
+    log = Log(TWO)
+    task = log.grant("a")
+    log.picture.hear(LiveProgress("crew", task, "a", "", None, None, f"{word} " * 30 + "newest"))
+    console = Console(width=70, height=24, force_terminal=False, color_system=None, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(drawn(log.picture, [], log.at, console))
+    [line] = [line for line in captured.get().splitlines() if "…" in line]
+    assert line.rstrip().endswith(f"{word} newest")
+    assert cell_len(line) <= 70
 
 
 def test_what_is_over_gives_way_first_and_trouble_last() -> None:

@@ -204,6 +204,30 @@ async def test_more_calls_than_before_are_no_divergence(desk: Desk) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["model", "tool"])
+async def test_a_call_in_hand_that_is_another_now(desk: Desk, kind: str) -> None:
+    """A model that gave no answer binds nobody: another may be asked. What a tool may have done does."""
+
+    def then(what: str) -> Any:
+        async def skill(worker: Worker) -> list[str]:
+            return [await worker.ask("one"), await worker.ask(what, kind=kind, wait=True)]
+
+        return skill
+
+    gone = desk.worker()
+    gone.pause["two"] = asyncio.Event()
+    first = asyncio.create_task(gone.run(then("two")))
+    await gone.reached.wait()
+    ended = await desk.worker("b", delivered=2).run(then("zwei"))
+    first.cancel()
+    await asyncio.wait({first})
+    if kind == "model":
+        assert ended == Returned(["one: by a", "zwei: by b"])
+    else:
+        assert isinstance(ended, Failed)
+        assert "call 2, tool m, now differs" in ended.message
+
+
 async def test_a_skill_that_swallows_it_fails_all_the_same(desk: Desk) -> None:
     async def swallowing(worker: Worker) -> Any:
         try:

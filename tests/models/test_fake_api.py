@@ -321,8 +321,9 @@ def test_the_command_checks_a_script(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_lists_providers_without_showing_keys(tmp_path: Path) -> None:
-    without = ended(tmp_path, "dev", "models")
+    without = ended(tmp_path, "dev", "models", CONSORT_MODEL="nobody:x")
     assert without.returncode == 0
+    assert "CONSORT_MODEL is nobody:x: there is no provider 'nobody'" in without.stdout
     assert "ANTHROPIC_API_KEY" in without.stdout
     given = ended(tmp_path, "dev", "models", "--json", ANTHROPIC_API_KEY=KEY)
     assert KEY not in given.stdout + given.stderr

@@ -188,6 +188,7 @@ async def test_a_wrong_key_and_an_unknown_model_are_told_apart() -> None:
         with pytest.raises(KeyRefused) as told:
             await provider.ask(asking())
     assert KEY not in str(told.value)
+    assert "was asked, the key is that in ANTHROPIC_API_KEY" in str(told.value)
 
 
 async def test_too_long_a_request_is_told_apart_from_a_faulty_one() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consort_agents.models.pricing import SETTING, cost_of
+from consort_agents.models.pricing import SETTING, cost_of, most_of
 from consort_shared.errors import InvalidInput
 from consort_shared.usage import NANO, Usage
 
@@ -53,6 +53,27 @@ def test_prices_of_ones_own_go_first(
     usage = Usage(input_tokens=1_000_000, cache_read_tokens=500_000, cache_write_tokens=100_000)
     assert cost_of("scripted:mine", usage) == (0.4 + 0.05 + 0.125) * NANO
     assert cost_of("claude-sonnet-5-5", MILLION) == 12 * NANO
+
+
+def test_a_price_of_ones_own_counts_under_each_name_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider may answer under the name of a version; a price for the name that was asked for counts."""
+    text = "models: {claude-sonnet-5-5: {input: 1, output: 0}, 'anthropic:other': {input: 2, output: 0}}"
+    prices(tmp_path / "p.yaml", text, monkeypatch)
+    answered_as = ("claude-sonnet-5-5", "claude-sonnet-5-5-20260915")
+    assert cost_of("anthropic:claude-sonnet-5-5", MILLION, *answered_as) == NANO
+    assert cost_of("anthropic:other", MILLION, "other", "other-2") == 2 * NANO
+    assert cost_of("mine", MILLION, "mine", "claude-haiku-4-5") == 6 * NANO, "as the provider calls it"
+    assert cost_of("anthropic:claude-haiku-4-5", MILLION, "claude-haiku-4-5", "served.gguf") == 6 * NANO
+
+
+def test_the_most_a_call_can_cost_is_that_all_of_it_is_written_to_a_cache() -> None:
+    """Invariant 4: what is reserved is not less than what may have to be paid."""
+    usage = Usage(input_tokens=1_000_000)
+    assert cost_of("claude-sonnet-5-5", usage) == 2 * NANO
+    assert most_of("claude-sonnet-5-5", usage) == 2.5 * NANO
+    assert most_of("model-of-tomorrow", usage) is None
 
 
 def test_a_cache_without_a_price_costs_as_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

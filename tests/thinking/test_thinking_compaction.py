@@ -135,6 +135,7 @@ def test_what_has_to_stay_and_is_too_long() -> None:
 
 def test_an_estimate_learns_from_what_was_really_read() -> None:
     assert tokens_of(9) == 3
+    assert estimate_messages([user("東京" * 400)]) > 2 * estimate_messages([user("ab" * 400)]) > 0
     assert Scale().learned(100, 150).of(1000) == 1500
     assert Scale().learned(100, 0) == Scale()
     assert Scale().learned(100, 100_000).factor == 4.0

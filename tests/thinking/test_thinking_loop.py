@@ -116,6 +116,32 @@ async def test_a_tool_that_was_not_given_is_not_called() -> None:
         await context.model.work("go", tools=["nothing"])
 
 
+async def test_plain_functions_and_a_single_name_are_tools_too() -> None:
+    def double(n: int) -> int:
+        """Doubles."""
+        return 2 * n
+
+    async with claude(once("{tool: double, input: {n: 21}}")) as desk:
+        context = await desk.context(tools=[lookup])
+        outcome = await context.model.work("go", tools=[double, "lookup"])
+        assert "42" in results(outcome)[0].content
+        assert (await context.model.work("go", tools="lookup")).text == "done"
+        with pytest.raises(
+            TypeError, match="tools are tools, functions, or names of the agent's tools, not 5"
+        ):
+            await context.model.work("go", tools=[5])  # type: ignore[list-item]
+
+
+async def test_an_answer_without_words_does_not_spoil_the_conversation() -> None:
+    """Providers refuse empty texts in what they are told."""
+    async with claude(
+        'rules: [{when: {turn: 1}, times: 1, answer: ""}, {answer: {json: {value: 7}}}]'
+    ) as desk:
+        context = await desk.context()
+        assert (await context.model.work("how many?", schema=int)).value == 7
+    assert [message["role"] for message in desk.bodies[1]["messages"]] == ["user", "user"]
+
+
 async def test_a_box_with_rules_keeps_them() -> None:
     """G2: what the rules of a box deny is neither offered nor called."""
     probe, other = Probe("fine"), Probe("secret", name="other")

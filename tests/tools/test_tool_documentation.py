@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,16 @@ def test_the_code_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for code in blocks("python"):
         exec(compile(code, str(PAGE), "exec"), known)
     assert {"count_letters", "pets", "lines", "servers", "box"} <= set(known)
+
+
+def test_functions_are_found_whatever_was_imported_before() -> None:
+    """`secret` is a function and the name of its module, which others import."""
+    code = (
+        "import consort_agents.tools.files, consort_agents.tools.secret, consort_agents.tools.openapi\n"
+        "from consort_agents.tools import openapi, secret, shell, tool\n"
+        "assert all(map(callable, [openapi, secret, shell, tool]))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def _messages(body: Mapping[str, Any]) -> str:
         content = message.get("content")
         if not isinstance(content, str | list):
             return f"messages.{at}.content: Field required"
-        if not content and at < len(messages) - 1:
+        if not content and (at < len(messages) - 1 or message["role"] == "user"):
             return f"messages.{at}: all messages must have non-empty content"
         if told := _blocks(blocks_of(content), f"messages.{at}.content"):
             return told

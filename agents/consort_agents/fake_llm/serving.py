@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Generator
@@ -124,5 +125,6 @@ def _listen(host: str, port: int) -> socket.socket:
         made.bind((host, port))
     except OSError as exc:
         made.close()
-        raise InvalidInput(f"{host}:{port} cannot be listened on: {exc.strerror}") from exc
+        advice = "; --port takes another, 0 a free one" if exc.errno == errno.EADDRINUSE else ""
+        raise InvalidInput(f"{host}:{port} cannot be listened on: {exc.strerror}{advice}") from exc
     return made

@@ -37,8 +37,8 @@ from consort_shared.tooling import HostCounts, How, Kept, ToolCall, ToolEnded, T
 log = logging.getLogger("consort.tools")
 _AGAIN = 0.5
 """Seconds after which a call that could not be dealt with comes again."""
-YOUNG = 1.5
-"""Seconds within which no caller gives up a call; see `remote.LOOK_EVERY`."""
+YOUNG = 0.9
+"""Seconds within which no caller gives up a call; see `remote.ASK_AGAIN`."""
 
 
 @dataclass(eq=False, slots=True)

@@ -35,6 +35,9 @@ from consort_shared.values import Json, digest
 
 LOOK_EVERY = 2.0
 """Seconds between looks for an answer that was not heard coming by."""
+SOON = 0.002
+"""Seconds until the next look after one was heard: it comes by when it is sent, a moment before it is stored.
+Twice as long each time."""
 ASK_AGAIN = 1.0
 """Seconds after which a call whose answer's place is taken is asked for again."""
 UNLIMITED = 300.0
@@ -121,7 +124,7 @@ class Calls:
     ) -> ToolAnswer:
         """Ask, and wait for the answer. Raises BusError."""
         answer = str(_answer_of(call))
-        asked = await self._asked(call)
+        asked, pause = await self._asked(call), LOOK_EVERY
         while True:
             hint.clear()
             reply, taken = await self._reply(answer)
@@ -131,10 +134,13 @@ class Calls:
                 log.warning("agent %s: something else is in the place of an answer: asked again", call.agent)
                 asked = await self._asked(call.model_copy(update={"asked": asked + 1}))
             try:
-                async with asyncio.timeout(ASK_AGAIN if taken else LOOK_EVERY):
+                async with asyncio.timeout(ASK_AGAIN if taken else pause):
                     await hint.wait()
+                pause = SOON  # what came by may not be stored yet
             except TimeoutError:
-                if why := await paused():
+                if pause < LOOK_EVERY:
+                    pause = min(2 * pause, LOOK_EVERY)
+                elif why := await paused():
                     given_up = {"asked": asked + 1, "deadline": self._now()}
                     await self._asked(call.model_copy(update=given_up))
                     return await self._taken_back(call, definition, hint, why)

@@ -18,7 +18,10 @@ from consort_agents.performing import Ended, Returned
 from consort_shared.messages import Failed
 
 KIND = "journal-diverged"
-_ADVICE = "the agent's code has changed while the task was under way, or does not do the same each time"
+_ADVICE = (
+    "the agent's code or the name of its model has changed while the task was under way, or the code does not do "
+    "the same each time"
+)
 _LONGEST = 4000
 
 log = logging.getLogger("consort.agent")

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from consort_agents.artefacts import wait_for
 from consort_agents.journal.journaling import Journaling, Whose
 from consort_agents.journal.keeping import offline
+from consort_agents.journal.nesting import within_call
 from consort_agents.journal.port import Call, CallKind, Journal, Recorded
 from consort_agents.journal.store import JournalStore, MemoryJournal
 from consort_shared.failpoints import failpoint
@@ -91,7 +92,8 @@ class Calls:
         failpoint("call-begun")
         since = time.monotonic()
         try:
-            value = perform(begun)
+            with within_call(begun.n):
+                value = perform(begun)
         except Exception as exc:
             wait_for(self.book.gave_up(begun, type(exc).__name__), self.loop)
             raise

@@ -22,6 +22,7 @@ from typing import Any
 
 from consort_agents.errors import AttemptOver, JournalDiverged, JournalLost, SkillError
 from consort_agents.journal.keeping import Keeping, as_text
+from consort_agents.journal.nesting import around, within_call
 from consort_agents.journal.port import Call, CallKind, Recorded
 from consort_agents.journal.recall import Asked, Recall
 from consort_agents.journal.rehearsal import Rehearsal
@@ -181,7 +182,7 @@ class Journaling:
                         return first
                 self._check()
         try:
-            past = self._recall.claim(asked, main)
+            past = self._recall.claim(asked, main, around())
         except JournalDiverged as exc:
             self._end(exc)
             raise
@@ -313,7 +314,8 @@ class Journaling:
 
     async def _performed(self, perform: Callable[[Call], Awaitable[Json]], call: Call) -> Json:
         failpoint("call-begun")
-        return await perform(call)
+        with within_call(call.n):
+            return await perform(call)
 
     def _began(self, asked: Asked, main: bool, told: str) -> Began:
         self._count += 1
@@ -326,6 +328,7 @@ class Journaling:
             parts=asked.parts,
             shown=told,
             main=main,
+            within=around(),
         )
 
     def _call(self, n: int, *, again: bool) -> Call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consort_agents.heeding import InHand
-from consort_agents.journal.journaling import Journaling, Whose
+from consort_agents.journal.journaling import FRESH, Journaling, Whose
 from consort_agents.journal.keeping import Keeping
 from consort_agents.journal.port import Divergence
 from consort_agents.journal.rehearsal import Rehearsal
@@ -25,6 +25,8 @@ class Journals:
     artefacts: Artefacts
     box: Box
     instance: str
+    lease: float
+    """seconds of silence after which a task goes to another process"""
     divergence: Divergence = "fail"
     rehearsal: Rehearsal | None = None
 
@@ -33,4 +35,6 @@ class Journals:
         run, granted = held.task.run, held.task.granted
         store = TaskJournal(self.wire, self.seal, granted.agent, run, granted.task)
         whose = Whose(run, granted.task, self.instance, held.delivery.delivered)
-        return Journaling(store, Keeping(self.artefacts, self.box), whose, self.rehearsal)
+        # The last sign of life may be a third of a lease older than the last record.
+        fresh = min(FRESH, self.lease / 2)
+        return Journaling(store, Keeping(self.artefacts, self.box), whose, self.rehearsal, fresh)

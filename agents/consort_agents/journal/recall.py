@@ -6,7 +6,9 @@ held to its order at once: it is sequential, so its next request must be recorde
 call of it is left. What anything else left unused is found when the skill returns.
 
 A call that raised may succeed when it is made again, and what the code did after it need not come
-again: what stands behind such a call is not missed. Pure: no clock, no bus.
+again: what stands behind such a call is not missed. Nor is a model's call without an answer: there
+is nothing to lose, and another model may have been configured because that one did not answer.
+Pure: no clock, no bus.
 """
 
 from __future__ import annotations
@@ -58,11 +60,16 @@ class Recall:
     def replaying(self) -> bool:
         return any(past.answered is not None for past in self._left.values())
 
-    def claim(self, asked: Asked, main: bool) -> Past | None:
-        """The recorded call that a request is, None if it is new. Raises JournalDiverged."""
+    def claim(self, asked: Asked, main: bool, within: int = 0) -> Past | None:
+        """The recorded call that a request is, None if it is new; `within` is the call that asks.
+
+        Raises JournalDiverged.
+        """
         for n, past in self._left.items():
-            if past.began.request == asked.digest:
+            if (past.began.request, past.began.within) == (asked.digest, within):
                 del self._left[n]
+                if past.answered is not None:
+                    self._forget_within(n)
                 if past.raised and past.answered is None:
                     self._excused = n if self._excused is None else min(n, self._excused)
                 return past
@@ -83,12 +90,22 @@ class Recall:
                 return JournalDiverged(past.n, told)
         return None
 
+    def _forget_within(self, n: int) -> None:
+        """What was asked in a call that is not made again."""
+        for inner in [inner for inner, past in self._left.items() if past.began.within == n]:
+            del self._left[inner]
+            self._forget_within(inner)
+
     def _missed(self) -> list[Past]:
-        """What code that does the same would ask for."""
+        """What code that does the same would ask for, of what matters: what a call asks is that call's business,
+        and a model's answer that nobody has binds nobody.
+        """
         return [
             past
             for past in self._left.values()
-            if (past.answered is not None or not past.raised)
+            if not past.began.within
+            and (past.answered is not None or past.began.call != "model")
+            and (past.answered is not None or not past.raised)
             and (self._excused is None or past.n < self._excused)
         ]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
 from consort_agents.models.finding import listed
+from consort_agents.thinking.means import SETTING
+from consort_agents.thinking.opening import trouble_with
 
 
 @click.command(name="consort dev models")
@@ -24,6 +27,9 @@ def main(as_json: bool) -> None:
             click.echo(f"{'':<{wide}}  {provider.name}:NAME, where NAME is {provider.takes}")
         if provider.trouble:
             click.echo(f"{'':<{wide}}  {provider.trouble}")
+    if chosen := os.environ.get(SETTING, ""):
+        trouble = trouble_with(chosen, {})
+        click.echo(f"{SETTING} is {chosen}: {trouble or 'usable'}")
 
 
 if __name__ == "__main__":

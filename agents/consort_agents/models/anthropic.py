@@ -200,7 +200,18 @@ class Anthropic:
             exc.response.headers,
             request_id=exc.request_id or "",
             secrets=self._secrets,
+            asked=self._asked,
         )
+
+    @property
+    def _asked(self) -> str:
+        if self._api_key and self._api_key != _WITHOUT:
+            using = "the key is that in ANTHROPIC_API_KEY"
+        elif self._auth_token:
+            using = "the token is that in ANTHROPIC_AUTH_TOKEN"
+        else:
+            using = "ANTHROPIC_API_KEY is not set"
+        return f"{self.base_url} was asked, {using}"
 
     def _unreachable(self, exc: Exception) -> str:
         cause = exc.__cause__ or exc

@@ -69,6 +69,11 @@ def open_provider(reference: str) -> Opened:
     return _opened[reference]
 
 
+def known_provider(reference: str) -> Opened | None:
+    """As `open_provider`, if it was opened before: costs nothing."""
+    return _opened.get(reference)
+
+
 async def close_providers() -> None:
     """End the connections of all that were opened; the next call opens anew."""
     opened = {id(provider): provider for provider, _ in _opened.values()}

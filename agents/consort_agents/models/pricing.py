@@ -44,18 +44,28 @@ class _PriceFile(BaseModel):
     models: dict[str, Price]
 
 
-def cost_of(model: str, usage: Usage) -> int | None:
+def cost_of(model: str, usage: Usage, *known_as: str) -> int | None:
     """Nano-dollars for the tokens of one call of a model; None if its price is not known.
 
-    `model` may be a reference such as `anthropic:claude-…`. Raises InvalidInput for a bad file of prices.
+    `model` may be a reference such as `anthropic:claude-…`; `known_as` are other names of it, such as the one
+    that the provider answers under. A price of one's own goes first under whichever name it stands. Raises
+    InvalidInput for a bad file of prices.
     """
     name = os.environ.get(SETTING, "")
     own = _own(name, Path(name).stat().st_mtime_ns if name and Path(name).is_file() else 0) if name else {}
-    bare = model.partition(":")[2] or model
-    for key in (model, bare):
+    names = dict.fromkeys(name for name in (model.partition(":")[2] or model, *known_as) if name)
+    for key in (model, *names):
         if key in own:
             return _by_price(own[key], usage)
-    return _by_package(bare, usage)
+    found = (_by_package(name, usage) for name in names)
+    return next((cost for cost in found if cost is not None), None)
+
+
+def most_of(model: str, usage: Usage, *known_as: str) -> int | None:
+    """The most that such a call can cost, as `cost_of`: some caches cost more to write to than plain input does."""
+    written = usage.model_copy(update={"cache_write_tokens": usage.input_tokens})
+    costs = (cost_of(model, usage, *known_as), cost_of(model, written, *known_as))
+    return max((cost for cost in costs if cost is not None), default=None)
 
 
 def read_prices(path: str) -> Mapping[str, Price]:
@@ -106,7 +116,17 @@ def _by_price(price: Price, usage: Usage) -> int:
     return round(total * NANO / _PER)
 
 
+@lru_cache(maxsize=256)
+def _in_package(model: str) -> bool:
+    """Whether the package knows a model; to find that out costs more than a price does."""
+    return _priced(model, Usage(input_tokens=1)) is not None
+
+
 def _by_package(model: str, usage: Usage) -> int | None:
+    return _priced(model, usage) if _in_package(model) else None
+
+
+def _priced(model: str, usage: Usage) -> int | None:
     import genai_prices
 
     tokens = genai_prices.Usage(

@@ -17,6 +17,7 @@ from consort_agents.models.errors import (
     KeyRefused,
     ModelError,
     ModelUnknown,
+    ModelUnusable,
     Overloaded,
     RateLimited,
     RequestRefused,
@@ -60,14 +61,19 @@ def refusal(
     *,
     request_id: str = "",
     secrets: Iterable[str] = (),
+    asked: str = "",
     now: datetime | None = None,
 ) -> ModelError:
-    """The error for a refused call. `status` is below 400 where the refusal came within a stream."""
+    """The error for a refused call. `status` is below 400 where the refusal came within a stream.
+
+    `asked` says whom, and with which setting, for those refusals that a setting mends.
+    """
     found = _class_of(status, kind, message)
     text = redacted_text(without(message, secrets)) or "no reason given"
     told = f"{status} {kind}".strip() if status >= 400 else f"in the midst of the answer, {kind or 'error'}"
+    where = f"; {asked}" if asked and issubclass(found, ModelUnusable) else ""
     return found(
-        f"{_SAID[found]} ({told}): {text}",
+        f"{_SAID[found]} ({told}): {text}{where}",
         status=status if status >= 400 else None,
         retry_after=retry_after(headers, now or datetime.now(UTC)),
         request_id=request_id or headers.get("request-id", ""),

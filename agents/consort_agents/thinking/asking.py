@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from consort_agents.context import Context
     from consort_agents.thinking.loop import Outcome
     from consort_agents.thinking.means import Means
-    from consort_agents.tools.definition import Tool
+    from consort_agents.tools.definition import Given, Tool
 
 T = TypeVar("T")
 Prompt = str | Message | Sequence[Message]
@@ -171,7 +171,7 @@ class Model:
         self,
         goal: Prompt,
         *,
-        tools: Iterable[Tool | str] | None = None,
+        tools: Iterable[Given] | None = None,
         schema: Any = None,
         system: str | None = None,
         limits: ThinkingLimits | None = None,

@@ -76,7 +76,8 @@ class Calling:
         expected = round(estimate(request) * factor)
         most = Usage(input_tokens=expected, output_tokens=request.max_tokens)
         now = self._means.now()
-        cost = price(opened, request.model, most)
+        money = any(one.limits.dollars is not None for one in allowances)
+        cost = price(opened, most, most=True) if money else None
         with reserved(allowances, Expected(expected + request.max_tokens, cost), now) as call:
             called = await self._journaled(opened, request, allowances, expected, stream)
             call.settle(called.usage)
@@ -92,7 +93,7 @@ class Calling:
         async def perform(call: Call) -> Json:
             with spans.model_call(opened.provider.name, request, call.n, context.run) as span:
                 reply = await self._tried(opened.provider, request, allowances, expected, span, stream)
-                reply = reply.model_copy(update={"usage": _priced(opened, request, reply)})
+                reply = reply.model_copy(update={"usage": _priced(opened, reply)})
                 span.answered(reply)
             return reply.model_dump(mode="json")
 
@@ -205,6 +206,6 @@ def _delivering(trickle: Trickle, span: spans.ModelSpan) -> Callable[[str], None
     return deliver
 
 
-def _priced(opened: Opened, request: Request, reply: Reply) -> Usage:
-    cost = price(opened, reply.model or request.model, reply.usage)
+def _priced(opened: Opened, reply: Reply) -> Usage:
+    cost = price(opened, reply.usage, reply.model)
     return reply.usage.model_copy(update={"calls": 1, "cost": cost or 0, "unpriced": int(cost is None)})

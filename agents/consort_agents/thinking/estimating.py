@@ -1,8 +1,8 @@
 """How many tokens a request has, before a provider has counted them.
 
-Four characters are a token, roughly; how roughly is learned from what the last reply of
-the same conversation says it really read. Pure, and the same for the same conversation, so
-that a replayed task comes to the same decisions.
+Four characters are a token, roughly, and four bytes in scripts beyond ASCII; how roughly is learned
+from what the last reply of the same conversation says it really read. Pure, and the same for the
+same conversation, so that a replayed task comes to the same decisions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def estimate(request: Request) -> int:
     """Tokens of a request as input."""
     tools = sum(_json(tool.model_dump()) for tool in request.tools)
     schema = 0 if request.output_schema is None else _json(request.output_schema)
-    return tokens_of(len(request.system)) + tools + schema + estimate_messages(request.messages)
+    return _text(request.system) + tools + schema + estimate_messages(request.messages)
 
 
 def estimate_messages(messages: Iterable[Message]) -> int:
@@ -55,14 +55,18 @@ def tokens_of(characters: int) -> int:
 def _block(block: Block) -> int:
     match block:
         case Text():
-            return _OF_A_BLOCK + tokens_of(len(block.text))
+            return _OF_A_BLOCK + _text(block.text)
         case ToolUse():
-            return _OF_A_BLOCK + tokens_of(len(block.name)) + _json(block.input)
+            return _OF_A_BLOCK + _text(block.name) + _json(block.input)
         case ToolResult():
-            return _OF_A_BLOCK + tokens_of(len(block.content))
+            return _OF_A_BLOCK + _text(block.content)
         case Opaque():
             return _OF_A_BLOCK + _json(block.data)
 
 
 def _json(value: Json) -> int:
-    return tokens_of(len(json.dumps(value, ensure_ascii=False, default=str)))
+    return _text(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _text(text: str) -> int:
+    return tokens_of(len(text) if text.isascii() else len(text.encode("utf-8", "replace")))

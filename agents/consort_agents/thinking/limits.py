@@ -93,10 +93,13 @@ class Allowance:
 
     def end(self, reserved: Reserved) -> None:
         self._open.remove(reserved.expected)
-        used = reserved.used
-        if used is None:
-            return
-        self.calls += 1
+        if reserved.used is not None:
+            self.count(reserved.used)
+
+    def count(self, used: Usage) -> None:
+        """What was used, whatever the limits say."""
+        self.calls += used.calls
+        self.tool_calls += used.tool_calls
         self.tokens += used.input_tokens + used.output_tokens
         self.cost += used.cost
         self.unpriced += used.unpriced

@@ -26,7 +26,7 @@ from consort_shared.usage import Usage
 if TYPE_CHECKING:
     from consort_agents.context import Context
     from consort_agents.thinking.means import Means
-    from consort_agents.tools.definition import Tool
+    from consort_agents.tools.definition import Given
 
 T = TypeVar("T")
 _NOW = "You have no further tool calls. Give your final answer now, from what you know."
@@ -54,7 +54,7 @@ class Loop:
         self,
         context: Context,
         means: Means,
-        tools: Iterable[Tool | str] | None,
+        tools: Iterable[Given] | None,
         allowance: Allowance,
         whole: Allowance,
         on_limit: OnLimit,

@@ -26,6 +26,7 @@ HOW = (
     "`claude-…` needs ANTHROPIC_API_KEY, `scripted:rules.yaml` answers from a file and needs neither key nor network"
 )
 _one_at_a_time = threading.Lock()
+_priced_before: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,11 @@ async def opened(reference: str, given: Mapping[str, Provider]) -> Opened:
     """The provider of a model. Raises NoModel, also for one that cannot be used as things are configured."""
     if not reference:
         raise NoModel(f"no model is configured; {HOW}")
-    found = await asyncio.to_thread(_open, reference, given)
-    await asyncio.to_thread(price, found, found.model, Usage())  # loads what prices need, off the loop
+    found = _known(reference, given)
+    if found is None or reference not in _priced_before:
+        found = await asyncio.to_thread(_open, reference, given)
+        await asyncio.to_thread(price, found, Usage())  # loads what prices need, off the loop
+        _priced_before.add(reference)
     return found
 
 
@@ -55,26 +59,40 @@ def trouble_with(reference: str, given: Mapping[str, Provider]) -> str:
     return ""
 
 
-def price(opened: Opened, model: str, usage: Usage) -> int | None:
-    """Nano-dollars; None for a model whose price nobody knows. Raises NoModel for a bad file of prices."""
-    from consort_agents.models.pricing import cost_of
+def price(opened: Opened, usage: Usage, answered_as: str = "", *, most: bool = False) -> int | None:
+    """Nano-dollars, or the most it could be before it is known what a cache holds; None where no price is known.
+
+    `answered_as` is what the provider calls the model. Raises NoModel for a bad file of prices.
+    """
+    from consort_agents.models.pricing import cost_of, most_of
 
     try:
-        cost = cost_of(model, usage)
+        whole = (
+            f"{opened.provider.name}:{opened.model}"  # a bare name may be written whole in a file of prices
+        )
+        cost = (most_of if most else cost_of)(opened.reference, usage, opened.model, answered_as, whole)
     except InvalidInput as exc:
         raise NoModel(str(exc)) from exc
     return 0 if cost is None and not opened.provider.needs_network else cost
+
+
+def _known(reference: str, given: Mapping[str, Provider]) -> Opened | None:
+    from consort_agents.models.finding import known_provider
+
+    if reference in given:
+        return Opened(given[reference], reference.partition(":")[2], reference)
+    before = known_provider(reference)
+    return None if before is None else Opened(*before, reference)
 
 
 def _open(reference: str, given: Mapping[str, Provider]) -> Opened:
     from consort_agents.models.finding import open_provider
 
     with _one_at_a_time:
+        if (found := _known(reference, given)) is not None:
+            return found
         try:
-            if reference in given:
-                provider, model = given[reference], reference.partition(":")[2]
-            else:
-                provider, model = open_provider(reference)
+            provider, model = open_provider(reference)
         except ModelUnusable as exc:
             raise NoModel(str(exc)) from exc
         return Opened(provider, model, reference)

@@ -22,12 +22,13 @@ from consort_agents.models.port import ToolResult, ToolUse
 from consort_agents.thinking import spans
 from consort_agents.thinking.errors import LimitReached, NoSuchTool
 from consort_agents.thinking.limits import Allowance
-from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
+from consort_agents.tools.definition import Caller, Definition, Given, Tool, ToolAnswer
+from consort_agents.tools.functions import tool
 from consort_agents.tools.guarded import one_by_one
 from consort_agents.tools.labels import labelled
 from consort_shared.telemetry.logs import without_words
 from consort_shared.telemetry.redacting import redacted
-from consort_shared.usage import Usage
+from consort_shared.usage import NOTHING, Usage
 from consort_shared.values import ArtefactRef, Json, digest
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _SLACK = 2.0
 """Seconds past its own time limit after which a tool that does not keep it is given up."""
+_SPENT = "spent"
+"""Where an answer on record tells what the tool used of models while it was called."""
 _PAGE = 8000
 """Characters that are recalled at a time."""
 
@@ -58,7 +61,7 @@ class Toolset:
         self,
         context: Context,
         means: Means,
-        given: Iterable[Tool | str] | None,
+        given: Iterable[Given] | None,
         allowances: Sequence[Allowance],
         *,
         strict: bool = True,
@@ -144,10 +147,12 @@ class Toolset:
         self._context.check()
 
         async def perform(call: Call) -> Json:
-            with spans.tool_call(definition, use, call.n, agent) as span:
+            self._context.progress(f"calls {definition.name}")
+            with spans.tool_call(definition, use, call.n, agent) as span, self._context.spending() as spent:
                 answer = self._cut(await self._made(tool, use.input, call))
                 span.answered(answer)
-            return answer.model_dump(mode="json")
+            told: dict[str, Json] = answer.model_dump(mode="json")
+            return told | ({_SPENT: sum(spent, NOTHING).model_dump(mode="json")} if spent else {})
 
         recorded = await self._context.journal.call(
             "tool",
@@ -157,10 +162,21 @@ class Toolset:
             wait=not definition.idempotent,
             shown={"arguments": redacted(use.input)},
         )
-        answer = ToolAnswer.model_validate(recorded.value)
+        assert isinstance(recorded.value, Mapping)
+        told = dict(recorded.value)
+        spent = told.pop(_SPENT, None)
+        answer = ToolAnswer.model_validate(told)
         if recorded.replayed:
+            self._spent_before(spent)
             spans.tool_replayed(definition, use, recorded.n, agent, answer.is_error)
         return answer
+
+    def _spent_before(self, told: Json) -> None:
+        """Count what a tool asked of models, itself, when it was called: now it is not called again."""
+        if told is not None:
+            spent = Usage.model_validate(told)
+            self._context.spent(spent.model_copy(update={"replayed": spent.calls}))
+            self._context.model.allowance.count(spent)
 
     async def _made(self, tool: Tool, arguments: Mapping[str, Json], call: Call) -> ToolAnswer:
         """Make a call. Whatever goes wrong in it is an answer."""
@@ -252,19 +268,26 @@ def _no(use: ToolUse, why: str) -> Done:
     return Done(result, digest(use.input), why)
 
 
-def _allowed(given: Iterable[Tool | str] | None, means: Means, patterns: Sequence[str] | None) -> list[Tool]:
+def _allowed(given: Iterable[Given] | None, means: Means, patterns: Sequence[str] | None) -> list[Tool]:
     """What was asked for, as far as the profile allows it."""
     own = {one.definition.name: one for one in means.tools}
-    found: list[Tool] = []
-    for one in own.values() if given is None else one_by_one(given, means.agent):
-        if isinstance(one, str):
-            named = own.get(one) or own.get(one.replace(".", "__"))
-            if named is None:
-                raise NoSuchTool(one, sorted(own))
-            found.append(named)
-        else:
-            found.append(one)
+    wanted = own.values() if given is None else one_by_one(given, means.agent)
+    found = [_found(one, own) for one in wanted]
     return found if patterns is None else [one for one in found if _named(one.definition.name, patterns)]
+
+
+def _found(one: Given, own: Mapping[str, Tool]) -> Tool:
+    """A tool, a function as one, or the agent's own of that name. Raises NoSuchTool, TypeError."""
+    if isinstance(one, str):
+        named = own.get(one) or own.get(one.replace(".", "__"))
+        if named is None:
+            raise NoSuchTool(one, sorted(own))
+        return named
+    if isinstance(one, Tool):
+        return one
+    if not callable(one):
+        raise TypeError(f"tools are tools, functions, or names of the agent's tools, not {one!r}")
+    return tool(one)
 
 
 def _named(name: str, patterns: Sequence[str]) -> bool:

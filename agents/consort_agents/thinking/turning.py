@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 from consort_agents.models.errors import ContextExceeded
-from consort_agents.models.port import Block, Effort, Message, Reply, Request, ToolSpec, user
+from consort_agents.models.port import Block, Effort, Message, Reply, Request, Text, ToolSpec, user
 from consort_agents.thinking import compaction
 from consort_agents.thinking.errors import AnswerCut, ContextFull, ModelFailed, ModelRefused
 from consort_agents.thinking.estimating import Scale, estimate, estimate_messages
@@ -107,7 +107,7 @@ class Conversation:
                     pauses += 1
                     if pauses > MOST_PAUSES:
                         raise AnswerCut(max_tokens)
-                    content += _reply(called).content
+                    content += _said(_reply(called))
                 case "refusal":
                     raise ModelRefused(self.opened.model, _reply(called).stop_details)
                 case "model_context_window_exceeded":
@@ -228,5 +228,10 @@ def _reply(called: Called | None) -> Reply:
     return called.reply
 
 
+def _said(reply: Reply) -> tuple[Block, ...]:
+    """What goes back to the provider with the next turn, which must hold no text without words."""
+    return tuple(block for block in reply.content if not isinstance(block, Text) or block.text.strip())
+
+
 def _turn_of(reply: Reply, before: tuple[Block, ...], replayed: bool, *, cut: bool) -> Turn:
-    return Turn(Message(role="assistant", content=(*before, *reply.content)), reply, cut, replayed)
+    return Turn(Message(role="assistant", content=(*before, *_said(reply))), reply, cut, replayed)

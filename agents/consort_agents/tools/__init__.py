@@ -8,7 +8,9 @@ them, `files` reads them from `tools.yaml` and is imported by whoever does that.
 imported when it is first used: most agents have no tools.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,3 +96,17 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value
+
+
+class _Named(ModuleType):
+    """This package: of a function and a module of one name (`secret`, `shell`, `openapi`), the function is meant.
+
+    Importing such a module would put it in the function's place.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Named

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from consort_shared.tooling import Definition, Risk, ToolAnswer
 from consort_shared.values import Json
@@ -32,6 +32,7 @@ class Caller:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Tool(Protocol):
     """Something that can be called by its definition. Errors of the tool are answers; what is raised is a defect,
     or cancellation."""
@@ -43,3 +44,7 @@ class Tool(Protocol):
 
 
 Perform: TypeAlias = Callable[[Mapping[str, Json], Caller], Awaitable[ToolAnswer]]
+
+
+Given: TypeAlias = Tool | Callable[..., Any] | str
+"""What may be given as a tool: one, a plain function, or the name of one that is known otherwise."""

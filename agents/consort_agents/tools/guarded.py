@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from consort_agents.tools.collection import ToolBox
-from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
+from consort_agents.tools.definition import Caller, Definition, Given, Tool, ToolAnswer
 from consort_shared.values import Json
 
 
@@ -40,6 +40,8 @@ def guarded(box: ToolBox, agent: str) -> tuple[Tool, ...]:
     return tuple(Guarded(box, spec.name) for spec in box.specs(agent))
 
 
-def one_by_one(given: Iterable[Tool | str], agent: str) -> tuple[Tool | str, ...]:
-    """Tools and names of tools, where a box may have been given in their place."""
+def one_by_one(given: Iterable[Given], agent: str) -> tuple[Given, ...]:
+    """Tools and names of tools, where a box, or one name, may have been given in their place."""
+    if isinstance(given, str):
+        return (given,)
     return guarded(given, agent) if isinstance(given, ToolBox) else tuple(given)

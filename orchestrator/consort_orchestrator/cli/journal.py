@@ -172,7 +172,8 @@ def _line(call: Called) -> str:
     seconds = "" if call.seconds is None else f"  {call.seconds:.3f} s"
     tokens = "" if call.tokens is None else f"  {call.tokens} tokens"
     shown = f"  {one_line(began.shown)[:_SHOWN]}" if began.shown else ""
-    return f"{began.n:>3}  {began.call}  {began.name}  {call.state}{seconds}{tokens}{shown}"
+    inside = f"  in call {began.within}" if began.within else ""
+    return f"{began.n:>3}  {began.call}  {began.name}{inside}  {call.state}{seconds}{tokens}{shown}"
 
 
 def _task_data(one: TaskCalls) -> dict[str, Any]:
@@ -194,6 +195,7 @@ def _call_data(call: Called) -> dict[str, Any]:
         "n": began.n,
         "call": began.call,
         "name": began.name,
+        "within": began.within,
         "state": call.state,
         "request": began.request,
         "at": began.at,

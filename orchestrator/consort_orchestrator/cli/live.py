@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -91,15 +92,29 @@ def _cells(row: Row, ascii_only: bool, words: bool) -> list[RenderableType]:
     label = Text.assemble("  " * row.depth, (plain if ascii_only else sign, style), " ", (row.label, quiet))
     agent = f"{row.agent} #{row.attempt}" if row.attempt > 1 else row.agent
     loud = _LOUD.get(row.phase, "")
+    told = ", ".join(part for part in (brief(row.usage), row.text) if part)
     cells: list[RenderableType] = [
         label,
         Text(agent),
         Text("" if row.seconds is None else span(row.seconds)),
-        Text(", ".join(part for part in (brief(row.usage), row.text) if part), style=loud),
+        _Newest(told) if told.startswith("…") else Text(told, style=loud),
     ]
     if words:
         cells.insert(1, Text(row.phase.value, style=style))
     return cells
+
+
+class _Newest:
+    """What is being written: where there is no room for all, its end is shown."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text = self._text
+        while cell_len(text) > options.max_width > 1:
+            text = f"…{text[2:]}"
+        yield Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def fit(rows: Sequence[Row], height: int) -> list[Row | str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 from consort_shared.values import Json
 
@@ -35,6 +36,8 @@ _SHAPES = tuple(shape for shapes in _KNOWN.values() for shape in shapes)
 (_ADDRESS,) = _KNOWN["e-mail"]
 _SHORTEST_SECRET = 5
 """Characters; nothing shorter has one of the shapes."""
+_USUAL_KEY = 64
+"""Characters; longer keys are not remembered."""
 _DIGITS = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 
 
@@ -83,9 +86,9 @@ def bears_secret(value: Json) -> bool:
     """Whether something in a value looks like a secret, however long it is."""
     if isinstance(value, dict):
         return any(
-            (part not in (None, "") and _NAMED.match(str(key)) is not None)
+            (part not in (None, "") and _judged(str(key)) == "names one")
             or bears_secret(part)
-            or bears_secret(key)
+            or _judged(str(key)) == "is one"
             for key, part in value.items()
         )
     if isinstance(value, list | tuple):
@@ -95,6 +98,18 @@ def bears_secret(value: Json) -> bool:
     return any(shape.search(value) for shape in _SHAPES if shape is not _ADDRESS or "@" in value) or any(
         _luhn(found.group()) for found in _DIGITS.finditer(value)
     )
+
+
+@lru_cache(maxsize=512)
+def _judged_before(key: str) -> str:
+    if bears_secret(key):
+        return "is one"
+    return "names one" if _NAMED.match(key) else ""
+
+
+def _judged(key: str) -> str:
+    """What a key is, or its name says of what stands under it; the same few keys come again and again."""
+    return (_judged_before if len(key) <= _USUAL_KEY else _judged_before.__wrapped__)(key)
 
 
 def _luhn(text: str) -> bool:
