@@ -45,7 +45,7 @@ class Signature:
 
     @property
     def input_schema(self) -> dict[str, Json]:
-        return self.takes.json_schema(mode="validation")
+        return _object(self.takes.json_schema(mode="validation"))
 
     @property
     def output_schema(self) -> dict[str, Json] | None:
@@ -78,7 +78,13 @@ def signature_of(kind: str, name: str, function: Callable[..., Any], around: typ
     surroundings: str | None = None
     fields: dict[str, Any] = {}
     hints = _hints(label, function)
-    for parameter in inspect.signature(function).parameters.values():
+    parameters = list(inspect.signature(function).parameters.values())
+    if parameters and parameters[0].name in ("self", "cls") and parameters[0].name not in hints:
+        raise AgentError(
+            f"{label}: it is a method of a class, and there is no object yet that it could be called on; "
+            f"write a function, or wrap the method of an object: {kind}(thing.{function.__name__})"
+        )
+    for parameter in parameters:
         hint = hints.get(parameter.name, Any)
         if hint is around:
             surroundings = parameter.name
@@ -101,7 +107,10 @@ def signature_of(kind: str, name: str, function: Callable[..., Any], around: typ
             surroundings,
         )
         _ = understood.input_schema, understood.output_schema
-    except (PydanticSchemaGenerationError, PydanticUserError, ValueError) as exc:
+    except PydanticSchemaGenerationError as exc:
+        # The rest of it is advice to who writes models for pydantic.
+        raise AgentError(f"{label}: {str(exc).partition('. Set ')[0]}; JSON has no such type") from exc
+    except (PydanticUserError, ValueError) as exc:
         raise AgentError(f"{label}: {exc}") from exc
     return understood
 
@@ -113,7 +122,18 @@ def sentences(exc: ValidationError) -> str:
     return "; ".join(told) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
 
 
+def _object(schema: dict[str, Json]) -> dict[str, Json]:
+    """A schema that says at its top what the object is; of a type that holds itself pydantic says where that stands."""
+    definitions, there = schema.get("$defs"), str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    found = definitions.get(there) if isinstance(definitions, Mapping) else None
+    if not isinstance(found, Mapping):
+        return schema
+    return {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+
+
 def _hints(label: str, function: Callable[..., Any]) -> dict[str, Any]:
+    if not (inspect.isroutine(function) or inspect.isclass(function) or hasattr(function, "__wrapped__")):
+        raise AgentError(f"{label}: a function is wanted, not {function!r}")
     try:
         return typing.get_type_hints(function, include_extras=True)
     except NameError as exc:

@@ -150,6 +150,7 @@ TABLE: dict[str, Rights] = {
             f"$JS.ACK.TOOLS.tools_{NAME}.>",
             f"$JS.API.DIRECT.GET.TOOLS.tool.done.{NAME}.*.*",
             f"$JS.API.DIRECT.GET.TOOLS.tool.answer.{NAME}.*.*.*",
+            f"$JS.API.DIRECT.GET.TOOLS.tool.call.{NAME}.*.*.*",
             *_whole(ARTEFACTS),
             *_direct(TOOLBOX, RATES),
         ),

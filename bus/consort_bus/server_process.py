@@ -29,6 +29,7 @@ from consort_bus.cluster import port_is_free
 from consort_bus.credentials import write_secret
 from consort_bus.errors import ServerFailed
 from consort_bus.keys import Authority
+from consort_shared.inheriting import without_keys
 
 MAX_PAYLOAD = 8 * 1024 * 1024
 CHOSEN_BY_SERVER = -1
@@ -165,6 +166,7 @@ def spawn(place: Place, program: Path) -> int:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                env=without_keys(os.environ),
                 start_new_session=True,
             )
         except OSError as exc:

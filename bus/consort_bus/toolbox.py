@@ -141,8 +141,11 @@ class Toolbox:
         )
 
     async def leave(self, host: str, instance: str) -> None:
-        """Take the sign of life away."""
-        await self._bucket.delete(str(ToolboxSubject(host, instance)), ttl=timedelta(seconds=1))
+        """Take the sign of life away.
+
+        The mark stays longer than what it takes away: the bucket keeps older values, and one would count again.
+        """
+        await self._bucket.delete(str(ToolboxSubject(host, instance)), ttl=timedelta(seconds=ALIVE_TTL + 1))
 
 
 def _approved_of(stored: Stored) -> Approved | None:

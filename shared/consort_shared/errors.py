@@ -37,7 +37,8 @@ class Fault:
     line: int | None = None
 
     def __str__(self) -> str:
-        place = f"line {self.line}, {self.where}" if self.line is not None else self.where
+        line = "" if self.line is None else f"line {self.line}"
+        place = ", ".join(part for part in (line, self.where) if part)
         return f"{place}: {self.what}" if place else self.what
 
 

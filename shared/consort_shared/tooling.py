@@ -40,7 +40,7 @@ class Definition(BaseModel):
     data_class: str = Field(
         default="public", description="of what it gives: public, internal, confidential, …"
     )
-    timeout: float = Field(default=60.0, gt=0, description="seconds a call may take")
+    timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False, description="seconds a call may take")
     cache: bool = Field(
         default=True, description="whether an equal call within a run may be answered with the same"
     )

@@ -93,9 +93,11 @@ def test_submit_a_goal(tmp_path: Path) -> None:
     ("arguments", "why"),
     [
         (("run", "nowhere.yaml"), "there is no file nowhere.yaml: a plan is a file, a goal is a sentence"),
+        (("run", " "), "nothing was named: a plan is a file, a goal is a sentence"),
+        (("plan", "make", "bake bread", "--out", "no/such/plan.yaml"), "there is no folder no/such"),
         (("run", "my old plan.yaml"), "there is no file my old plan.yaml"),
         (("submit", "summarise"), "there is no file summarise"),
-        (("run", ""), "there is no file"),
+        (("run", ""), "nothing was named"),
         (("run", "."), "is a directory"),
         (("run", "two words", "--input", "goal=x"), "the input `goal` is the goal itself"),
         (("submit", "two words", "--goal", "x"), "--goal says what a plan is for"),

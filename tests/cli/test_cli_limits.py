@@ -52,7 +52,9 @@ def test_what_cannot_be_meant_is_refused_before_the_bus_is_asked(tmp_path: Path)
     (tmp_path / "l.yaml").write_text("limits:\n  k2: {tokens_per_minut: 1000}\n")
     ended = consort(tmp_path, "limits", "set", "--file", "l.yaml")
     assert ended.code == 2
-    assert "l.yaml: limits.k2.tokens_per_minut" in ended.err
+    assert "line 2, limits.k2.tokens_per_minut: Extra inputs" in ended.err
+    (tmp_path / "l.yaml").write_text("limits:\n  k2: {concurrent: 1}\n  k2: {concurrent: 2}\n")
+    assert "line 3, limits.k2: the key" in consort(tmp_path, "limits", "set", "--file", "l.yaml").err
     assert not (tmp_path / ".consort").exists()
 
 

@@ -23,3 +23,10 @@ def test_a_call_of_a_model_says_what_it_took() -> None:
 def test_a_call_of_a_tool_says_how_it_ended() -> None:
     assert label("execute_tool search", **{names.CALL: 4}) == "execute_tool search"
     assert label("execute_tool search", "tool-error", **{names.CALL: 4}) == "execute_tool search [tool-error]"
+
+
+def test_a_call_at_a_tool_host_says_where_it_was_made() -> None:
+    at_host = {names.HOST: "web", names.SAVED: True, names.QUEUE_WAIT: 0.25}
+    assert label("execute_tool search", **at_host) == (
+        "tool host web: execute_tool search, waited 250.0 ms, saved"
+    )

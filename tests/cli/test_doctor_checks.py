@@ -22,6 +22,8 @@ from consort_orchestrator.doctor.findings import Finding, Level, Report
 from consort_orchestrator.doctor.gathering import Bounds, choose
 from consort_shared.card import AgentCard, Presence, SkillCard
 from consort_shared.control import OrchestratorPresence, PauseMark
+from consort_shared.rates import Breaker, Rate
+from consort_shared.rates import Waiter as HeldBack
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 RUN = "0123456789abcdef" * 2
@@ -46,6 +48,10 @@ def shards(served: int = subjects.SHARDS) -> tuple[ConsumerHealth, ...]:
     return tuple(
         consumer(f"shard_{at}", subjects.INBOX, pulls=int(at < served)) for at in range(subjects.SHARDS)
     )
+
+
+def limited(**more: Any) -> Facts:
+    return replace(WELL, rates={"k": Rate(**more)})
 
 
 def presence(agent: str = "writer", skill: str = "text.write", version: str = "1", **more: Any) -> Presence:
@@ -178,6 +184,14 @@ ONE_FINDING: list[tuple[str, Facts, str, Level, str, str]] = [
      Level.NOTE, "everything is paused by o since 9.0 s: fire", "consort resume --all"),
     ("paused agent", replace(WELL, pauses={"writer": PauseMark(by="o", at=NOW.timestamp() - 9)}), "pauses",
      Level.NOTE, "agent writer is paused", "consort resume --agent writer"),
+    ("breaker", limited(breaker=Breaker(openings=2, open_until=NOW.timestamp() + 9)), "limits", Level.WARNING,
+     "the provider behind k is in trouble: breaker open for 9 s more", "consort limits show k"),
+    ("half open", limited(breaker=Breaker(openings=1, open_until=NOW.timestamp() - 9)), "limits", Level.WARNING,
+     "breaker half open", "consort limits show k"),
+    ("blocked", limited(blocked_until=NOW.timestamp() + 9), "limits", Level.NOTE, "waits 9.0 s more", "limits show"),
+    ("long", limited(blocked_until=NOW.timestamp() + 900), "limits", Level.WARNING, "waits 15m 00s more", "limits"),
+    ("held back", limited(waiting=(HeldBack(claimant="c", run=RUN, since=NOW.timestamp() - 90, tokens=1, count=3,
+     expires=NOW.timestamp() + 9),)), "limits", Level.WARNING, "3 calls held back by the limits of k", "limits show"),
 ]  # fmt: skip
 
 
@@ -364,3 +378,10 @@ def test_commands_are_for_the_bus_that_was_examined() -> None:
     assert there.agent("writer").startswith(
         "consort agent start FILE.py:NAME --server nats://b:4222 --creds writer.creds"
     )
+
+
+def test_limits_that_hold_nothing_back_are_well() -> None:
+    """A breaker that nobody tried for long tells nothing any more."""
+    old = limited(breaker=Breaker(openings=1, open_until=NOW.timestamp() - 3600))
+    for facts in (limited(), old):
+        assert not [one for one in trouble(facts) if one.check == "limits"]

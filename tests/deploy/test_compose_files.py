@@ -25,12 +25,13 @@ from composition import Service, Unset, health_command, instructions, interpolat
 from deploy_kit import COMPOSE, ROOT, check_command, clean_environment
 
 from consort_agents.process import main as agents_main
+from consort_agents.tools.files import load_tools
 
-FILES = [COMPOSE / "compose.yaml", COMPOSE / "own-agent.yaml"]
+FILES = [COMPOSE / "compose.yaml", COMPOSE / "own-agent.yaml", COMPOSE / "tool-host.yaml"]
 SPECIFICATION = "github.com/compose-spec/compose-go/v2@v2.9.1"
 """The Go module that the published schema of the Compose Specification comes with."""
 THERE = services(FILES[0])
-LONG = ("orchestrator", "researcher", "analyst", "surveyor", "writer", "checker")
+LONG = ("orchestrator", "planner", "researcher", "analyst", "surveyor", "writer", "checker")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -120,6 +121,31 @@ def test_each_process_is_given_its_own_credentials() -> None:
         assert service.environment["CONSORT_CREDS"] == f"{mount.target}/{who}.creds"
         if service.command[:2] == ["agent", "start"]:
             assert who == f"agent.{service.command[2]}"
+
+
+def test_only_agents_that_think_are_given_the_key_of_the_model() -> None:
+    """S36: the orchestrator has none, and in no file is there more than the name of a variable."""
+    keys = ("CONSORT_MODEL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")
+    holders = {name for name, service in THERE.items() if set(keys) & set(service.environment)}
+    assert holders == set(LONG) - {"orchestrator"}
+    assert all(THERE[name].environment[key] == "" for name in holders for key in keys)
+
+
+def test_a_tool_host_is_approved_before_it_starts_and_alone_has_its_credentials() -> None:
+    added = services(FILES[2])
+    host, approve = added["words"], added["approve-words"]
+    assert host.raw["depends_on"] == {"approve-words": {"condition": "service_completed_successfully"}}
+    assert added["keys"].environment == {"MORE": "toolhost.words"}
+    assert host.environment["CONSORT_CREDS"] == "/creds/toolhost.words.creds"
+    assert approve.environment["CONSORT_CREDS"] == THERE["setup"].environment["CONSORT_CREDS"]
+    assert host.environment["CONSORT_SERVER"] == THERE["setup"].environment["CONSORT_SERVER"]
+    for service in (host, approve):
+        assert service.raw["read_only"] is True
+        assert service.raw["cap_drop"] == ["ALL"]
+        assert all(mount.read_only for mount in service.mounts)
+        assert "./tools" in {mount.source for mount in service.mounts}
+    file = load_tools(COMPOSE / "tools" / "words.yaml")
+    assert [one.function for one in file.contents.tools] == ["words"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("service", THERE.values(), ids=lambda service: service.name)

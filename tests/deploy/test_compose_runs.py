@@ -26,7 +26,7 @@ from consort_bus.keys import Authority
 from consort_bus.subjects import LOG, agent_consumer_name
 
 NODES = ("bus-1", "bus-2", "bus-3")
-AGENTS = ("researcher", "analyst", "surveyor", "writer", "checker")
+AGENTS = ("planner", "researcher", "analyst", "surveyor", "writer", "checker")
 
 
 @dataclass

@@ -6,6 +6,7 @@ J5, J6: an agent's processes are scaled on the backlog of its consumer, under th
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,13 +29,23 @@ KINDS = {
     "ScaledObject": "keda.sh/v1alpha1",
     "TriggerAuthentication": "keda.sh/v1alpha1",
 }
+OPTIONAL = ("writer-scaling.yaml", "tool-host.yaml")
+"""Manifests that are named in a comment, to be taken up by whoever wants them."""
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+TEXT = (FOLDER / "kustomization.yaml").read_text()
 MANIFESTS: list[dict[str, Any]] = [
     document
     for file in sorted(FOLDER.glob("*.yaml"))
     if file.name not in ("kustomization.yaml", "nats-values.yaml")
     for document in yaml.safe_load_all(file.read_text())
 ]
+ROLES = {
+    "bus setup": "provisioner",
+    "tools approve": "provisioner",
+    "orchestrator start": "orchestrator",
+    "agent start": "agent",
+    "tools start": "toolhost",
+}
 WORKLOADS = [document for document in MANIFESTS if document["kind"] in ("Deployment", "Job")]
 
 
@@ -62,9 +73,24 @@ def test_every_manifest_is_of_a_kind_that_exists_and_is_used() -> None:
         assert document["apiVersion"] == KINDS[document["kind"]]
         assert document["metadata"]["name"].startswith("consort")
     resources = {FOLDER / name for name in KUSTOMIZATION["resources"]}
-    others = {FOLDER / name for name in ("kustomization.yaml", "nats-values.yaml", "writer-scaling.yaml")}
+    others = {FOLDER / name for name in ("kustomization.yaml", "nats-values.yaml", *OPTIONAL)}
     assert set(FOLDER.glob("*.yaml")) == resources | others
-    assert "# - writer-scaling.yaml" in (FOLDER / "kustomization.yaml").read_text()
+    for name in OPTIONAL:
+        assert f"# - {name}" in TEXT
+
+
+def test_with_its_comments_taken_up_it_is_whole() -> None:
+    """The tool host, its files and the model's key are there for whoever takes the lines up."""
+    whole = yaml.safe_load(
+        re.sub(r"(?m)^(  )# (- name: consort-(?:tools|words|model)|  files:)", r"\1\2", TEXT)
+    )
+    made = {one["name"]: one["files"] for one in whole["secretGenerator"]}
+    assert made["consort-words"] == ["creds=creds/toolhost.words.creds"]
+    assert made["consort-model"] == ["model=creds/model", "key=creds/anthropic-key"]
+    [tools] = [one for one in whole["configMapGenerator"] if one["name"] == "consort-tools"]
+    assert {one.partition("=")[0] for one in tools["files"]} == {
+        path.name for path in (COMPOSE / "tools").iterdir() if path.is_file()
+    }
 
 
 def test_kubectl_puts_them_together(tmp_path: Path) -> None:
@@ -110,15 +136,28 @@ def test_a_workload_reads_its_own_credentials_and_can_do_no_harm(workload: dict[
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert set(volumes) == set(mounts)
     secret = volumes["creds"]["secret"]
-    assert secret["secretName"] == workload["metadata"]["name"]
+    role = ROLES[" ".join(container["args"][:2])]
+    named = "consort-setup" if role == "provisioner" else workload["metadata"]["name"]
+    assert secret["secretName"] == named
     assert secret["defaultMode"] == 0o440
-    [generated] = [one for one in KUSTOMIZATION["secretGenerator"] if one["name"] == secret["secretName"]]
-    key, _, file = generated["files"][0].partition("=")
-    assert container["env"] == [{"name": "CONSORT_CREDS", "value": f"{mounts['creds']}/{key}"}]
-    role = {"bus": "provisioner", "orchestrator": "orchestrator", "agent": "agent"}[container["args"][0]]
-    assert file.startswith(f"creds/{role}.")
+    assert container["env"][0] == {"name": "CONSORT_CREDS", "value": f"{mounts['creds']}/creds"}
+    file = re.search(rf"name: {named}\n *#? *files: \[creds=(\S+)\]", TEXT)
+    assert file is not None
+    assert file[1].startswith(f"creds/{role}.")
     if role == "agent":
-        assert file == f"creds/agent.{container['args'][2]}.creds"
+        assert file[1] == f"creds/agent.{container['args'][2]}.creds"
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=ids)
+def test_only_agents_are_given_the_key_of_the_model(workload: dict[str, Any]) -> None:
+    """S36: from a secret that need not be there."""
+    [container] = pod(workload)["containers"]
+    given = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"][1:]}
+    if container["args"][0] != "agent":
+        assert given == {}
+        return
+    assert set(given) == {"CONSORT_MODEL", "ANTHROPIC_API_KEY"}
+    assert all((one["name"], one["optional"]) == ("consort-model", True) for one in given.values())
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=ids)

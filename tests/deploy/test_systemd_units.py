@@ -17,7 +17,11 @@ from consort_agents.process import main as agents_main
 from consort_bus.credentials import Identity
 
 UNITS = sorted((COMPOSE / "systemd").glob("*.service"))
-OURS = ["consort-agent@.service", "consort-orchestrator.service"]
+OURS = {
+    "consort-agent@.service": Identity("agent", "%i"),
+    "consort-orchestrator.service": Identity("orchestrator", "main"),
+    "consort-tools@.service": Identity("toolhost", "%i"),
+}
 
 
 class _Repeated(dict[str, str]):
@@ -82,8 +86,7 @@ def test_each_is_given_its_credentials_and_time_to_finish(name: str) -> None:
     service = settings(name)
     [grace] = [option.default for option in agents_main.params if option.name == "grace"]
     assert int(service["TimeoutStopSec"]) >= float(grace) + 10
-    who = Identity("agent", "%i") if "@" in name else Identity("orchestrator", "main")
-    assert service["LoadCredential"] == f"creds:/etc/consort/{who}.creds"
+    assert service["LoadCredential"] == f"creds:/etc/consort/{OURS[name]}.creds"
     assert "CONSORT_CREDS=%d/creds" in service["Environment"].splitlines()
     assert "/etc/consort/bus.env" in service["EnvironmentFile"].splitlines()
 
@@ -91,6 +94,9 @@ def test_each_is_given_its_credentials_and_time_to_finish(name: str) -> None:
 def test_the_commands_exist() -> None:
     check_command(words(settings("consort-orchestrator.service")))
     check_command(words(settings("consort-agent@.service"), AGENT="writer"))
+    tools = settings("consort-tools@.service")
+    assert "FILE=/etc/consort/tools/%i.yaml" in tools["Environment"].splitlines()
+    check_command(words(tools, FILE="web.yaml"))
     bus = settings("consort-bus.service")
     assert words(bus, CONFIG="x") == ["nats-server", "-c", "x"]
     assert "CONFIG=/etc/consort/nats.conf" in bus["Environment"]

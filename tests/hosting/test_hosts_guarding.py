@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hosting_kit import Site, caller_of, replies, tools_file, until
 
-from consort_agents.hosting.errors import UnknownTools
+from consort_agents import tool
+from consort_agents.hosting.errors import ClashingTools, UnknownTools
+from consort_agents.hosting.shared import distinct
 from consort_bus import jetstream, subjects
 from consort_bus.access import TABLE, may
 from consort_bus.envelope import CONTENT_TYPE
@@ -99,6 +101,10 @@ async def test_unknown_names_are_told_with_what_there_is(site: Site, tmp_path: P
         ):
             with pytest.raises(UnknownTools, match=words):
                 await ann.shared.resolve([name])
+        [shared] = await ann.shared.resolve(["shop.look", "shop.l*"])
+        own = tool(name="shop__look")(lambda query: query)
+        with pytest.raises(ClashingTools, match=r"is the name of <tool shop__look> and of <tool shop\.look>"):
+            distinct([own, shared])
 
 
 async def test_a_paused_host_is_called_by_nobody(site: Site, tmp_path: Path) -> None:
@@ -125,6 +131,45 @@ async def test_a_paused_host_is_called_by_nobody(site: Site, tmp_path: Path) -> 
         async with asyncio.timeout(10):
             while (await tool.call({"query": "b"}, caller_of("ann"))).is_error:
                 await asyncio.sleep(0.1)
+
+
+async def test_calls_that_wait_when_a_host_is_paused_are_taken_back(site: Site, tmp_path: Path) -> None:
+    """S101: they are answered long before their deadline, and not made when the host goes on."""
+    from consort_bus.toolhosts import HostAdmission
+
+    file = tools_file(tmp_path, limits=[{"tool": "look", "concurrent": 1}])
+    await site.approve(file)
+    async with site.agent() as ann, site.connected("provisioner", "setup") as (bus, wire):
+        look, pay = await ann.tool("shop.look"), await ann.tool("shop.pay")
+        hand = HostAdmission(bus, wire)
+        waiting = asyncio.create_task(look.call({"query": "away"}, caller_of("ann", wait=100)))
+        await until(lambda: ann.calls._waiting)
+        await hand.pause("shop", "provisioner.setup", "leak")  # before any process of the host is there
+        async with asyncio.timeout(15):
+            told = await waiting
+        assert told.value == {"kind": "paused"}
+        assert "leak" in told.content
+        await hand.resume("shop")
+
+        host = site.host(file)
+        await host.ready()
+        first = asyncio.create_task(look.call({"query": "first", "gate": "a"}, caller_of("ann", wait=100)))
+        await until(lambda: site.marked("waits-a"))
+        queued = asyncio.create_task(look.call({"query": "queued"}, caller_of("ann", wait=100)))
+        paying = asyncio.create_task(pay.call({"amount": 1, "gate": "b"}, caller_of("ann", wait=100)))
+        await until(lambda: site.marked("waits-b"))
+        await hand.pause("shop", "provisioner.setup", "leak")
+        async with asyncio.timeout(15):
+            assert (await queued).value["kind"] in ("paused", "not-approved")
+        site.go("a")
+        site.go("b")
+        assert not (await paying).is_error, "what was under way is finished, and its answer waited for"
+        await first
+        await hand.resume("shop")
+        async with asyncio.timeout(15):
+            while (await look.call({"query": "after"}, caller_of("ann"))).is_error:
+                await asyncio.sleep(0.1)
+    assert sorted(site.marked("looked")) == ["after", "first"]
 
 
 async def test_quotas_and_turns(site: Site, tmp_path: Path) -> None:

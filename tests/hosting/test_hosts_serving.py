@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from hosting_kit import Site, replies, tools_file, until
 
-from consort_bus import embedded
+from consort_bus import embedded, subjects
+from consort_bus.buckets import Bucket
+from consort_bus.publish import Publisher
+from consort_bus.toolbox import ALIVE_TTL
 from consort_shared.ids import new_run_id
 
 pytestmark = pytest.mark.slow
@@ -161,4 +164,10 @@ async def test_told_to_stop_it_finishes_what_has_begun(site: Site, tmp_path: Pat
         site.go("a")
         assert (await begun).content == "found a"
         assert await stopping == 0
+        bucket = Bucket(ann.wire, Publisher(ann.wire), subjects.TOOLBOX)
+        left = [mark for mark in await bucket.marks(subjects.TOOLBOX_FILTER) if mark.deleted]
+        assert len(left) == 1
+        assert int(left[0].headers["Nats-TTL"].rstrip("s")) > ALIVE_TTL, (
+            "or an older sign of life counts again"
+        )
     assert sorted(site.marked("looked")) == ["a", "b"]

@@ -34,7 +34,8 @@ PLAN = {
 async def test_one_command_runs_agents_that_think_with_shared_tools(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F7, S86, S6: the model chooses a tool of a host; the second step's equal call is saved, and counted."""
+    """F7, S86, S6: the model chooses a tool of a host; the second step's equal call is saved, and counted. The trace
+    shows the host as a process of its own, and is whole."""
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
     monkeypatch.setenv("CONSORT_MODEL", f"scripted:{tmp_path / 'rules.yaml'}")
@@ -51,6 +52,17 @@ async def test_one_command_runs_agents_that_think_with_shared_tools(
     assert (second["calls"], second["saved"]) == (1, 1)
     assert site.marked("looked") == ["tea"]
     assert [reply.saved for reply in await replies(site, told["run"])] == [False, True]
+    code, out, _ = await consort(site, "trace", told["run"], "--json")
+    assert code == 0
+    spans = json.loads(out)["spans"]
+    served = [span for span in spans if span["service"] == "consort-tools-shop"]
+    assert [(one["name"], one["kind"], one["attributes"]["consort.tool.saved"]) for one in served] == [
+        ("execute_tool look", "server", False),
+        ("execute_tool look", "server", True),
+    ]
+    calls = {span["span"] for span in spans if span["name"] == "execute_tool shop__look"}
+    assert {link["span"] for one in served for link in one["links"]} == calls
+    assert (await consort(site, "trace", "check", told["run"]))[0] == 0
 
 
 async def test_an_agent_that_names_unknown_tools_says_so(site: Site, tmp_path: Path) -> None:

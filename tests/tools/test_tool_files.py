@@ -97,7 +97,8 @@ limits:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "has no tools; it begins with `tools:`"),
+        ("", "line 1: has no tools; it begins with `tools:`"),
+        ("tools: 3", "line 1, tools: a list is wanted"),
         ("tools: [", "not YAML"),
         ("tools: []", "line 1, tools: there are no tools"),
         ("tols: []\ntools:\n  - function: a", "line 1, tols: `tols` is not known here"),
@@ -148,7 +149,15 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(folder: Path, text: str
         ("tools:\n  - mcp: no-such-program", "No such file or directory"),
         (
             "tools:\n  - function: counting_tools\napproved:\n  x: " + "a" * 64,
-            "line 4, approved: there is no tool 'x'",
+            "line 4, approved.x: there is no tool 'x'; there are: letters",
+        ),
+        (
+            "tools:\n  - function: counting_tools\nlimits:\n  - {tool: leters, calls_per_run: 1}",
+            "line 4, limits[0].tool: there is no tool 'leters'; there are: letters",
+        ),
+        (
+            "tools:\n  - function: counting_tools\nallow:\n  - {tool: leters}",
+            "line 4, allow[0].tool: there is no",
         ),
         (
             "tools:\n  - function: counting_tools\n  - function: counting_tools",

@@ -244,3 +244,92 @@ def test_signatures_that_say_nothing_usable_are_refused() -> None:
         @tool(name="no spaces allowed")
         def spaced() -> int:
             return 1
+
+
+class Chapter(BaseModel):
+    title: str
+    parts: list[Chapter] = []
+
+
+def test_a_model_that_holds_itself_is_described_as_an_object() -> None:
+    """F11: providers refuse a schema without a type at its top."""
+
+    @tool
+    def outline(chapter: Chapter) -> int:
+        return len(chapter.parts)
+
+    schema = outline.definition.input_schema
+    assert (schema["type"], set(schema["properties"])) == ("object", {"title", "parts"})
+    assert "$ref" not in schema
+    assert "Chapter" in schema["$defs"]
+
+
+async def test_what_a_generator_gives_is_a_list_and_ends() -> None:
+    """F11: also of one that would go on for ever."""
+
+    @tool
+    def few(n: int):  # type: ignore[no-untyped-def]
+        yield from range(n)
+
+    @tool
+    async def waited(n: int):  # type: ignore[no-untyped-def]
+        for one in range(n):
+            yield one
+
+    for each in (few, waited):
+        assert (await each.call({"n": 3}, ANYBODY)).value == [0, 1, 2]
+        endless = await each.call({"n": 10**12}, ANYBODY)
+        assert endless.is_error
+        assert "more than 10,000 values" in endless.content
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"), [(Panic("b"), "Panic: b"), (Speechless(), "Speechless: it cannot")]
+)
+async def test_whatever_a_tool_raises_is_an_answer(trouble: BaseException, told: str) -> None:
+    @tool
+    def odd() -> str:
+        raise trouble
+
+    answer = await odd.call({}, ANYBODY)
+    assert answer.is_error
+    assert told in answer.content
+
+
+async def test_an_answer_can_be_written_down() -> None:
+    """A name of a file may hold half of a character."""
+
+    @tool
+    def names() -> str:
+        return "a\ud800b"
+
+    assert (await names.call({}, ANYBODY)) == ToolAnswer(content="a?b", value=None)
+
+
+def test_what_is_no_function_is_told() -> None:
+    with pytest.raises(ToolError, match="a function is wanted, not 'name'"):
+        tool("name")  # type: ignore[call-overload]
+    with pytest.raises(ToolError, match="a method of a class"):
+
+        class Shop:
+            @tool
+            def sell(self, item: str) -> str:
+                return item
+
+    with pytest.raises(ToolError, match="JSON has no such type"):
+
+        @tool
+        def opened() -> threading.Event:
+            return threading.Event()
+
+    with pytest.raises(ToolError, match="timeout: Input should be a finite number"):
+        tool(timeout=float("inf"))(lambda: 1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from consort_agents.hosting.answers import error, kept
 from consort_agents.hosting.served import Served
+from consort_agents.hosting.spans import HostSpans
 from consort_agents.hosting.standing import Standing
 from consort_agents.hosting.turns import Turns
 from consort_agents.hosting.work import Piece, Work
@@ -36,6 +37,8 @@ from consort_shared.tooling import HostCounts, How, Kept, ToolCall, ToolEnded, T
 log = logging.getLogger("consort.tools")
 _AGAIN = 0.5
 """Seconds after which a call that could not be dealt with comes again."""
+YOUNG = 0.9
+"""Seconds within which no caller gives up a call; see `remote.ASK_AGAIN`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -61,8 +64,10 @@ class Desk:
         wire: Wire,
         publisher: Publisher,
         artefacts: Artefacts,
+        spans: HostSpans,
     ) -> None:
         self._served = served
+        self._spans = spans
         self._standing = standing
         self._work = work
         self._turns = turns
@@ -130,7 +135,7 @@ class Desk:
         if (held.delivery.delivered > 1 or call.asked > 1) and await self._answered(call):
             held.delivery.ack()
             return
-        if (refusal := await self._refusal(call)) is not None:
+        if (refusal := await self._refusal(held)) is not None:
             kind, why = refusal
             how: How = "late" if kind == "late" else "refused"
             _, keep = await kept(error(why, kind), self._artefacts)
@@ -138,8 +143,11 @@ class Desk:
             await self._reply(held, how, keep, saved=False, seconds=0.0)
             return
         piece = Piece.of(call, self._served.tools[call.tool])
-        ended = await self._ended(piece, held)
-        saved = (ended.by, ended.request) != (call.agent, call.id)
+        while True:
+            ended = await self._ended(piece, held)
+            saved = (ended.by, ended.request) != (call.agent, call.id)
+            if not (saved and ended.how == "late"):
+                break  # else it was too late for another call, whose answer is not ours
         log.info(
             "%s: %s for agent %s after %.3f s",
             "saved" if saved else ended.how,
@@ -149,21 +157,45 @@ class Desk:
         )
         await self._reply(held, ended.how, ended.kept, saved=saved, seconds=ended.seconds)
 
-    async def _refusal(self, call: ToolCall) -> tuple[str, str] | None:
+    async def _refusal(self, held: Held) -> tuple[str, str] | None:
         """The kind and the reason why a call is not made; None if it is. Raises BusError."""
+        call = held.call
         tool = self._served.tools.get(call.tool)
         if tool is None:
             there = ", ".join(sorted(self._served.tools)) or "none"
             return "unknown-tool", f"host {call.host} has no tool {call.tool!r}; it has {there}"
-        if why := await self._standing.why_not(call.tool):
-            return "not-approved", why
+        if (refusal := await self._by_now(held)) is not None:
+            return refusal
         if call.definition != tool.definition.digest:
             return "changed", f"{call.tool} is defined otherwise now than you know it; look at it again"
         if why := self._served.permits(call.agent, tool.definition, call.arguments):
             return "not-permitted", why
+        return None
+
+    async def _by_now(self, held: Held) -> tuple[str, str] | None:
+        """Of `_refusal` what may become so while a call waits for its turn. Raises BusError."""
+        call = held.call
+        if why := await self._standing.why_not(call.tool):
+            return "not-approved", why
         if call.deadline and call.deadline < self._standing.now():
             return "late", f"{call.tool} was not called: its time was up before its turn came"
+        if await self._taken_back(held):
+            return "late", f"{call.tool} was not called: {call.agent} had taken the call back"
         return None
+
+    async def _taken_back(self, held: Held) -> bool:
+        """Whether who waited for a call has given it up since, by asking again with no time left. Raises BusError."""
+        call, now = held.call, self._standing.now()
+        if now - held.delivery.time.timestamp() < YOUNG:
+            return False
+        subject = ToolSubject("call", call.host, call.agent, call.run, call.id)
+        value = await self._answers.newest(str(subject))
+        newest = (
+            None
+            if value is None
+            else believed_call(value.subject, value.data, value.headers, value.forwarded)
+        )
+        return newest is not None and newest.asked > call.asked and 0 < newest.deadline < now
 
     async def _ended(self, piece: Piece, held: Held) -> ToolEnded:
         """What the work gave. Whoever asks for the same meanwhile waits for it without a turn of its own."""
@@ -184,8 +216,8 @@ class Desk:
         await self._turn(piece)
         held.turn = time.monotonic()
         try:
-            if piece.call.deadline and piece.call.deadline < self._standing.now():
-                return await self._too_late(piece)
+            if (refusal := await self._by_now(held)) is not None:
+                return await self._unmade(piece, *refusal)
             return await self._work.done(piece)
         finally:
             self._turns.ended(piece.call.tool)
@@ -211,16 +243,15 @@ class Desk:
         for waiting in list(self._queued):
             waiting.cancel()
 
-    async def _too_late(self, piece: Piece) -> ToolEnded:
+    async def _unmade(self, piece: Piece, kind: str, why: str) -> ToolEnded:
         call = piece.call
-        answer = error(f"{call.tool} was not called: its time was up before its turn came", "late")
-        _, keep = await kept(answer, self._artefacts)
+        _, keep = await kept(error(why, kind), self._artefacts)
         return ToolEnded(
             instance=self._standing.instance,
             tool=call.tool,
             by=call.agent,
             request=call.id,
-            how="late",
+            how="late" if kind == "late" else "refused",
             kept=keep,
             seconds=0.0,
             at=time.time(),
@@ -268,6 +299,9 @@ class Desk:
         outcome = "saved" if saved else how
         self._counts[outcome.replace("-", "_")] += 1
         metrics.tool_answered(call.host, call.tool, outcome, seconds if outcome == "done" else None)
+        tool = self._served.tools.get(call.tool)
+        held_for = time.monotonic() - held.came
+        self._spans.answered(call, reply, None if tool is None else tool.definition, held_for)
 
     async def _stored(self, call: ToolCall, body: bytes) -> None:
         """Store an answer once: over what is not one, never over one. Raises BusError."""

@@ -16,6 +16,7 @@ from consort_agents.hosting.desk import Desk
 from consort_agents.hosting.errors import HostError
 from consort_agents.hosting.ledger import Ledger
 from consort_agents.hosting.served import Served
+from consort_agents.hosting.spans import HostSpans
 from consort_agents.hosting.standing import Standing
 from consort_agents.hosting.turns import Turns
 from consort_agents.hosting.work import Work
@@ -27,6 +28,7 @@ from consort_bus.pull import Delivery, Pull
 from consort_bus.toolbox import ALIVE_TTL, Toolbox
 from consort_bus.wire import Wire
 from consort_shared.telemetry.health import NOT_CONNECTED, STOPPING
+from consort_shared.telemetry.tracing import Tracing
 from consort_shared.tooling import HostCounts
 
 SLOTS = 16
@@ -44,10 +46,21 @@ class Host:
     """One process of a tool host, over one connection."""
 
     def __init__(
-        self, served: Served, bus: Bus, wire: Wire, *, slots: int = SLOTS, instance: str | None = None
+        self,
+        served: Served,
+        bus: Bus,
+        wire: Wire,
+        *,
+        slots: int = SLOTS,
+        instance: str | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         if (bus.identity.role, bus.identity.name) != ("toolhost", served.name):
-            raise HostError(f"the credentials are for {bus.identity}, the host is toolhost.{served.name}")
+            right = f"`consort access issue toolhost {served.name} --out toolhost.{served.name}.creds`"
+            raise HostError(
+                f"the credentials are for {bus.identity}, the host is toolhost.{served.name}; {right} makes "
+                "the right ones where the keys are"
+            )
         self.instance = instance or new_instance()
         self._served = served
         self._bus = bus
@@ -57,7 +70,9 @@ class Host:
         self._turns: Turns[asyncio.Event] = Turns(slots, served.quotas)
         ledger = Ledger(wire, publisher, served.name)
         work = Work(served, ledger, artefacts, self.instance, self._standing.lives)
-        self._desk = Desk(served, self._standing, work, self._turns, wire, publisher, artefacts)
+        self._desk = Desk(
+            served, self._standing, work, self._turns, wire, publisher, artefacts, HostSpans(tracing)
+        )
         self._works: set[asyncio.Task[None]] = set()
         consumer = subjects.host_consumer_name(served.name)
         self._pull = Pull(

@@ -23,6 +23,7 @@ import click
 from consort_agents.attendance import new_instance
 from consort_agents.hosting.host import SLOTS, Host
 from consort_agents.hosting.loading import serving
+from consort_agents.hosting.spans import service_of
 from consort_bus.connection import open_bus
 from consort_bus.credentials import Credentials
 from consort_bus.wire import Wire
@@ -34,6 +35,7 @@ from consort_shared.telemetry.health import answering
 from consort_shared.telemetry.logs import set_up_logging
 from consort_shared.telemetry.metering import Meters, metering
 from consort_shared.telemetry.options import Telling, telling_options
+from consort_shared.telemetry.tracing import exported
 
 log = logging.getLogger("consort.tools")
 
@@ -95,11 +97,14 @@ async def _serve(
     instance = new_instance()
     async with (
         serving(file, name) as served,
+        exported(service_of(served.name), instance) as tracing,
         answering(telling.health, meters.scrape) as vitals,
         open_bus(server, credentials, client_name=f"tool host {served.name}", patience=30) as bus,
         Wire(bus.nc, bus) as wire,
     ):
-        host = Host(served, bus, wire, slots=slots, instance=instance)
+        if tracing is not None:
+            tracing.become_global()  # for what tools trace, and the libraries that they use
+        host = Host(served, bus, wire, slots=slots, instance=instance, tracing=tracing)
         vitals.ready_unless(lambda: host.unready)
         metrics.observe_process("toolhost", served.name, lambda: host.unready, lambda: bus.reconnects)
         closed = asyncio.create_task(bus.wait_closed())

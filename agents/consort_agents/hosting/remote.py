@@ -12,8 +12,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 from consort_agents.hosting.answers import error, unkept
 from consort_agents.tools.definition import Caller, Definition, ToolAnswer
@@ -43,6 +44,12 @@ UNLIMITED = 300.0
 """Seconds that a call is waited for where its task has no deadline, beyond the tool's own time limit."""
 
 log = logging.getLogger("consort.agent")
+Paused: TypeAlias = Callable[[], Awaitable[str]]
+"""Why a host may not be called now; empty if it may."""
+
+
+async def _never() -> str:
+    return ""
 
 
 class Calls:
@@ -64,15 +71,23 @@ class Calls:
             yield
 
     async def call(
-        self, host: str, definition: Definition, arguments: Mapping[str, Json], caller: Caller
+        self,
+        host: str,
+        definition: Definition,
+        arguments: Mapping[str, Json],
+        caller: Caller,
+        paused: Paused = _never,
     ) -> ToolAnswer:
-        """What a tool of a host answers, or why there is no answer."""
+        """What a tool of a host answers, or why there is no answer.
+
+        `paused` is asked now and then: a call that waits for a host which is paused meanwhile is taken back.
+        """
         call = self._call_of(host, definition, arguments, caller)
-        answer = ToolSubject("answer", host, self.agent, call.run, call.id)
-        hint = self._waiting.setdefault(str(answer), asyncio.Event())
+        answer = str(_answer_of(call))
+        hint = self._waiting.setdefault(answer, asyncio.Event())
         try:
             async with asyncio.timeout(max(call.deadline - self._now(), 0.05)):
-                return await self._answered(call, str(answer), hint)
+                return await self._answered(call, definition, hint, paused)
         except TimeoutError:
             told = f"host {host} has not answered in time; the call may still be done"
             return error(f"{definition.name}: {told}", "no-answer")
@@ -81,7 +96,7 @@ class Calls:
         except BusError as exc:
             return error(f"{definition.name} cannot be called now: {exc}", "bus")
         finally:
-            self._waiting.pop(str(answer), None)
+            self._waiting.pop(answer, None)
 
     def _call_of(
         self, host: str, definition: Definition, arguments: Mapping[str, Json], caller: Caller
@@ -104,8 +119,11 @@ class Calls:
             trace=caller.trace[:64],
         )
 
-    async def _answered(self, call: ToolCall, answer: str, hint: asyncio.Event) -> ToolAnswer:
+    async def _answered(
+        self, call: ToolCall, definition: Definition, hint: asyncio.Event, paused: Paused
+    ) -> ToolAnswer:
         """Ask, and wait for the answer. Raises BusError."""
+        answer = str(_answer_of(call))
         asked, pause = await self._asked(call), LOOK_EVERY
         while True:
             hint.clear()
@@ -120,7 +138,36 @@ class Calls:
                     await hint.wait()
                 pause = SOON  # what came by may not be stored yet
             except TimeoutError:
-                pause = min(2 * pause, LOOK_EVERY)
+                if pause < LOOK_EVERY:
+                    pause = min(2 * pause, LOOK_EVERY)
+                elif why := await paused():
+                    given_up = {"asked": asked + 1, "deadline": self._now()}
+                    await self._asked(call.model_copy(update=given_up))
+                    return await self._taken_back(call, definition, hint, why)
+
+    async def _taken_back(
+        self, call: ToolCall, definition: Definition, hint: asyncio.Event, why: str
+    ) -> ToolAnswer:
+        """The answer to a call that was given up, if it comes yet: it may have been under way. Raises BusError."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (LOOK_EVERY if definition.idempotent else definition.timeout)
+        while True:
+            hint.clear()
+            reply, _ = await self._reply(str(_answer_of(call)))
+            if reply is not None:
+                return await self._answer(reply)
+            left = until - loop.time()
+            if left <= 0:
+                break
+            try:
+                async with asyncio.timeout(min(left, LOOK_EVERY)):
+                    await hint.wait()
+            except TimeoutError:
+                continue
+        doubt = (
+            "" if definition.idempotent else "; if it had begun before that, nobody knows whether it happened"
+        )
+        return error(f"{definition.name}: {why}, and the call was taken back{doubt}", "paused")
 
     async def _asked(self, call: ToolCall) -> int:
         """Store a call, unless it is there already; which time it is asked for. Raises BusError."""
@@ -187,8 +234,14 @@ class RemoteTool:
     takes_key = True
     """A call that is made again has the same id, and the host knows what became of it."""
 
-    async def call(self, arguments: Mapping[str, Json], caller: Caller) -> ToolAnswer:
-        return await self._calls.call(self.host, self.hosted, arguments, caller)
+    async def call(
+        self, arguments: Mapping[str, Json], caller: Caller, paused: Paused = _never
+    ) -> ToolAnswer:
+        return await self._calls.call(self.host, self.hosted, arguments, caller, paused)
+
+
+def _answer_of(call: ToolCall) -> ToolSubject:
+    return ToolSubject("answer", call.host, call.agent, call.run, call.id)
 
 
 def local_name(host: str, tool: str) -> str:

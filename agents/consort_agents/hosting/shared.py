@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from consort_agents.hosting.answers import error
-from consort_agents.hosting.errors import UnknownTools
+from consort_agents.hosting.errors import ClashingTools, UnknownTools
 from consort_agents.hosting.remote import Calls, RemoteTool
 from consort_agents.tools.definition import Caller, Definition, Tool, ToolAnswer
 from consort_bus.errors import BusError
@@ -90,17 +90,23 @@ class SharedTool:
         return repr(self.remote)
 
     async def call(self, arguments: Mapping[str, Json], caller: Caller) -> ToolAnswer:
-        if why := await self._shared.pause_of(self.remote.host):
+        async def paused() -> str:
+            return await self._shared.pause_of(self.remote.host)
+
+        if why := await paused():
             return error(f"{self.definition.name} was not called: {why}", "paused")
-        return await self.remote.call(arguments, caller)
+        return await self.remote.call(arguments, caller, paused)
 
 
-async def resolved(tools: Sequence[Tool | str], shared: SharedTools) -> tuple[Tool, ...]:
-    """An agent's tools with those that it names by `host.tool` found. Raises UnknownTools, BusError."""
-    found: list[Tool] = []
+def distinct(tools: Iterable[Tool]) -> tuple[Tool, ...]:
+    """Tools that a model can tell apart. Raises ClashingTools."""
+    found: dict[str, Tool] = {}
     for tool in tools:
-        found += await shared.resolve([tool]) if isinstance(tool, str) else [tool]
-    return tuple(found)
+        name = tool.definition.name
+        if name in found:
+            raise ClashingTools(name, found[name], tool)
+        found[name] = tool
+    return tuple(found.values())
 
 
 def _unknown(name: str, there: Iterable[str], hosts: Mapping[str, Approved]) -> str:

@@ -49,7 +49,8 @@ def plan(
     drafted = thought(ctx, "the plan", lambda: drafted_plan(goal, _offers(offers), given, ctx))
     made = drafted.value or computed
     if made is None:
-        raise SkillError(f"no plan for this goal: {missing}", kind="no-plan")
+        hint = "" if ctx.model.available else "; a model may find one: CONSORT_MODEL says which"
+        raise SkillError(f"no plan for this goal: {missing}{hint}", kind="no-plan")
     ctx.progress(f"planned {made['name']}")
     return made
 

@@ -32,13 +32,15 @@ class Equipment:
 
     async def means(self) -> Means:
         """For one attempt. Raises UnknownTools for shared tools that there are none of, BusError."""
-        shared: list[Tool] = []
+        tools: tuple[Tool, ...] = tuple(self.agent.own_tools)
         if self.shared is not None and self.agent.shared_tools:
-            shared = await self.shared.resolve(self.agent.shared_tools)
+            from consort_agents.hosting.shared import distinct
+
+            tools = distinct((*tools, *await self.shared.resolve(self.agent.shared_tools)))
         return Means(
             agent=self.agent.name,
             model=self.agent.model,
-            tools=(*self.agent.own_tools, *shared),
+            tools=tools,
             pacing=self.pacing,
             now=self.now,
         )

@@ -23,13 +23,25 @@ LONGEST_ERROR = 2_000
 def answer(value: Json, *, limit: int = LONGEST) -> ToolAnswer:
     """A value as an answer: text as it is, everything else as JSON. Raises ValueError, TypeError for what is none."""
     content = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
-    shown, truncated = cut(content, limit)
-    return ToolAnswer(content=shown, value=None if truncated else value, truncated=truncated)
+    sound = writable(content)
+    shown, truncated = cut(sound, limit)
+    return ToolAnswer(
+        content=shown, value=value if not truncated and sound is content else None, truncated=truncated
+    )
 
 
 def failed(text: str) -> ToolAnswer:
     """An error as an answer."""
-    return ToolAnswer(content=redacted_text(text)[:LONGEST_ERROR], is_error=True)
+    return ToolAnswer(content=writable(redacted_text(text)[:LONGEST_ERROR]), is_error=True)
+
+
+def writable(text: str) -> str:
+    """A text that can be written down: halves of characters, as file names have them, are no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text
 
 
 def cut(text: str, limit: int, gone: int = 0) -> tuple[str, int]:
@@ -42,8 +54,9 @@ def cut(text: str, limit: int, gone: int = 0) -> tuple[str, int]:
 
 def bounded(given: ToolAnswer, limit: int = LONGEST) -> ToolAnswer:
     """An answer that somebody else made, within the limit."""
-    shown, missing = cut(given.content, limit)
-    if not missing:
+    sound = writable(given.content)
+    shown, missing = cut(sound, limit)
+    if not missing and sound is given.content:
         return given
     return given.model_copy(update={"content": shown, "value": None, "truncated": given.truncated + missing})
 

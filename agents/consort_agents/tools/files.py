@@ -8,6 +8,7 @@ whoever serves the tools; here they are only read.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -40,6 +41,7 @@ from consort_shared.errors import Fault, InvalidInput
 from consort_shared.plan.reader import Document, read_json, read_yaml
 
 Path_ = tuple[str | int, ...]
+_GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def load_tools(path: str | Path) -> ToolsFile:
 async def build(file: ToolsFile) -> AsyncIterator[ToolBox]:
     """The tools of a file, with its rules; connections to MCP servers are open as long as the block is.
 
-    Raises ToolsFileError with the line of what cannot be made, ToolError for two tools of one name.
+    Raises ToolsFileError with the line of what cannot be made, or names no tool.
     """
     contents = file.contents
     made: list[Tool] = []
@@ -99,7 +101,12 @@ async def build(file: ToolsFile) -> AsyncIterator[ToolBox]:
             except ToolError as exc:
                 line = file.lines.get(("tools", at))
                 raise ToolsFileError(str(file.path), [Fault(f"tools[{at}]", str(exc), line)]) from exc
-        box = ToolBox(made, rules=contents.allow, approved=contents.approved)
+        try:
+            box = ToolBox(made, rules=contents.allow, approved=contents.approved)
+        except ToolError as exc:
+            raise ToolsFileError(
+                str(file.path), [Fault("tools", str(exc), file.lines.get(("tools",)))]
+            ) from exc
         _check_names(file, box)
         yield box
 
@@ -155,7 +162,7 @@ def functions(reference: str, folder: Path) -> list[Tool]:
         if exc.name is not None and not module_name.startswith(exc.name):
             raise ToolError(f"{module_name} needs the package {exc.name!r}, which is not installed") from exc
         raise ToolError(f"there is no module {module_name!r}") from exc
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise ToolError(f"{module_name} cannot be imported: {type(exc).__name__}: {exc}") from exc
     named = {key: value for key, value in vars(module).items() if isinstance(value, FunctionTool)}
     if not attribute:
@@ -175,10 +182,22 @@ def functions(reference: str, folder: Path) -> list[Tool]:
 
 
 def _check_names(file: ToolsFile, box: ToolBox) -> None:
-    unknown = sorted(set(file.contents.approved) - set(box.digests))
-    if unknown:
-        line = file.lines.get(("approved", unknown[0]))
-        raise ToolsFileError(str(file.path), [Fault("approved", f"there is no tool {unknown[0]!r}", line)])
+    """What is said of a tool that there is not holds for nothing, and nobody would notice. Raises ToolsFileError."""
+    named: list[tuple[Path_, str]] = [(("approved", name), name) for name in sorted(file.contents.approved)]
+    named += [(("allow", at, "tool"), rule.tool) for at, rule in enumerate(file.contents.allow)]
+    named += [(("limits", at, "tool"), limit.tool) for at, limit in enumerate(file.contents.limits)]
+    there = ", ".join(sorted(box.digests)) or "none"
+    faults = [
+        Fault(_where(place), f"there is no tool {name!r}; there are: {there}", file.lines.get(place))
+        for place, name in named
+        if name not in box.digests and (place[0] == "approved" or not _GLOB.search(name))
+    ]
+    if faults:
+        raise ToolsFileError(str(file.path), faults)
+
+
+def _where(place: Path_) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -197,7 +216,7 @@ def _fault(error: Mapping[str, Any], document: Document) -> Fault:
         if part in inside:
             path.append(part)
             value = value[part]
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    where = _where(tuple(path))
     places = [tuple(path[:end]) for end in range(len(path), -1, -1)]
     line = next((document.lines[place] for place in places if place in document.lines), None)
     match error["type"]:
@@ -205,6 +224,8 @@ def _fault(error: Mapping[str, Any], document: Document) -> Fault:
             what = f"`{loc[-1]}` is missing"
         case "extra_forbidden":
             what = f"`{loc[-1]}` is not known here"
+        case "tuple_type":
+            what = "a list is wanted"
         case _:
             what = str(error["msg"]).removeprefix("Value error, ")
     return Fault(where, what, line)

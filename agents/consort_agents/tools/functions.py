@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import itertools
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -36,8 +37,12 @@ _given_up: set[asyncio.Task[Any]] = set()
 """Calls that did not end when they were told to: kept, or the loop would forget them half done."""
 
 
+MOST_ITEMS = 10_000
+"""Values that are taken from a generator; one may go on for ever."""
+
+
 class _Leaving(Exception):
-    """A tool wanted to end the process; a library may call `sys.exit`."""
+    """A tool raised what would end the process; a library may call `sys.exit`."""
 
 
 class FunctionTool(Generic[P, R]):
@@ -89,7 +94,7 @@ class FunctionTool(Generic[P, R]):
             return failed(f"{name} failed: {exc}")
         except Exception as exc:  # noqa: BLE001  what a tool raises is its answer
             _log.warning("tool %s raised %s at\n%s", name, type(exc).__name__, without_words(exc))
-            return failed(f"{name} failed: {type(exc).__name__}: {exc}")
+            return failed(f"{name} failed: {type(exc).__name__}: {_text_of(exc)}")
         return self._answer(value)
 
     def _offers(self) -> str:
@@ -129,11 +134,45 @@ class FunctionTool(Generic[P, R]):
             if self._signature.is_async:
                 coroutine: Any = self.function(**given)  # type: ignore[call-arg]
                 return await coroutine
-            value = await asyncio.wrap_future(in_thread(functools.partial(self.function, **given)))
+            value = await asyncio.wrap_future(in_thread(lambda: _drawn(self.function(**given))))  # type: ignore[call-arg]
+            if isinstance(value, AsyncGenerator):
+                return [item async for item in _first(value)]
             return await value if isinstance(value, Coroutine) else value
-        except (SystemExit, KeyboardInterrupt) as exc:
-            # From a task these would end the event loop.
-            raise _Leaving(f"{type(exc).__name__}: {exc}") from exc
+        except (asyncio.CancelledError, Exception):
+            raise
+        except BaseException as exc:
+            # SystemExit from a task would end the event loop, and a library's panic is no Exception.
+            raise _Leaving(f"{type(exc).__name__}: {_text_of(exc)}") from exc
+
+
+def _text_of(exc: BaseException) -> str:
+    """What an exception says; one of somebody else's may fail at saying it."""
+    try:
+        return str(exc)
+    except Exception:  # noqa: BLE001  whatever it raises, the kind is all there is to say
+        return "it cannot say what"
+
+
+def _drawn(value: Any) -> Any:
+    """What a function returned; a generator's values, made where the function ran. Raises ValueError for too many."""
+    if not isinstance(value, Generator):
+        return value
+    items = list(itertools.islice(value, MOST_ITEMS + 1))
+    if len(items) > MOST_ITEMS:
+        raise _too_many()
+    return items
+
+
+async def _first(value: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
+    count = 0
+    async for item in value:
+        if (count := count + 1) > MOST_ITEMS:
+            raise _too_many()
+        yield item
+
+
+def _too_many() -> ValueError:
+    return ValueError(f"it gives more than {MOST_ITEMS:,} values; return a list of those that matter")
 
 
 def in_thread(function: Callable[[], R]) -> Future[R]:

@@ -12,6 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pydantic import ValidationError
+
+from consort_agents.signatures import sentences
 from consort_agents.tools.errors import ServerTrouble
 from consort_agents.tools.mcp_transports import Process, over_http
 from consort_agents.tools.secret import Secret, without
@@ -209,6 +212,8 @@ def told_by(error: BaseException) -> str:
     """What an error says, without the groups that task groups make."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
+    if isinstance(error, ValidationError):
+        return f"what it says is not as the protocol wants it: {sentences(error)}"
     text = " ".join(str(getattr(error, "message", "") or error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

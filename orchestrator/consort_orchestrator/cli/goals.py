@@ -42,7 +42,9 @@ def _from_file(
 ) -> tuple[LoadedPlan, dict[str, Json]]:
     if not os.path.exists(text):
         hint = "a plan is a file, a goal is a sentence of several words"
-        raise InvalidInput(f"there is no file {text}: {hint}")
+        raise InvalidInput(
+            f"there is no file {text}: {hint}" if text.strip() else f"nothing was named: {hint}"
+        )
     found = source.load(text)
     return found, inputs_of(found.plan, pairs, inputs_file)
 

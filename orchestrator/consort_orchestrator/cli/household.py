@@ -41,10 +41,11 @@ class Household:
     url: str
 
     def orchestrator(self, name: str) -> Child:
+        """An orchestrator's process. It neither asks models nor calls tools, so it gets no keys for either."""
         creds = credentials_file(self.folder, "orchestrator", name)
         command = (*_python("consort_orchestrator.cli"), "orchestrator", "start", "--name", name)
         command += ("--server", self.url, "--creds", str(creds))
-        return Child(f"orchestrator-{name}", command, self._environment())
+        return Child(f"orchestrator-{name}", command, self._environment(), keyless=True)
 
     def agent(self, offer: Offer, *, slots: int | None = None, grace: float | None = None) -> Child:
         """An agent's process under the name on its card, which its rights are bound to."""

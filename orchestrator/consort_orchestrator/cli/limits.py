@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from consort_bus.limiting import UnknownKey
@@ -17,7 +17,9 @@ from consort_orchestrator.cli.limits_words import data_of, limits_text, lines_of
 from consort_orchestrator.cli.opening import run_to_end
 from consort_orchestrator.cli.options import Place, Printer, on_the_bus, printing
 from consort_orchestrator.cli.orders import operator_of
-from consort_shared.errors import InvalidInput
+from consort_orchestrator.cli.wording import counted
+from consort_shared.errors import Fault, InvalidInput
+from consort_shared.plan.reader import Document, read_yaml
 from consort_shared.rates import Limits
 
 
@@ -143,18 +145,26 @@ def limits_set(
 
 
 def _read(file: Path) -> dict[str, Limits]:
-    """The limits in a file. Raises InvalidInput."""
+    """The limits in a file. Raises InvalidInput with every fault and its line."""
     try:
-        return _File.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))).limits
-    except ValidationError as exc:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in exc.errors()[:5]
-        )
-        raise InvalidInput(
-            f"{file}: {faults}; right would be `limits: {{KEY: {{requests_per_minute: 60}}}}`"
-        ) from exc
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as exc:
+        document = read_yaml(file.read_text(encoding="utf-8-sig"), str(file))
+    except (UnicodeDecodeError, OSError) as exc:
         raise InvalidInput(f"{file} cannot be read: {exc}") from exc
+    faults = list(document.faults)
+    if not faults:
+        try:
+            return _File.model_validate(document.value).limits
+        except ValidationError as exc:
+            faults = [_fault(error["loc"], error["msg"], document) for error in exc.errors()]
+    told = "\n".join(f"  {fault}" for fault in faults)
+    right = "right would be `limits: {KEY: {requests_per_minute: 60}}`"
+    raise InvalidInput(f"{file}: {counted(len(faults), 'fault')}; {right}\n{told}")
+
+
+def _fault(place: tuple[str | int, ...], what: str, document: Document) -> Fault:
+    lines = document.lines
+    line = next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), None)
+    return Fault(".".join(map(str, place)), re.sub(r"dictionary or instance of \w+", "mapping", what), line)
 
 
 async def _set(wanted: dict[str, Limits], place: Place, printer: Printer) -> int:

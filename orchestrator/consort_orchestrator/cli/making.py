@@ -96,6 +96,8 @@ def make(
     """
     if out is not None and out.suffix.lower() not in _FORMATS:
         raise InvalidInput(f"{out}: the file of a plan ends in .yaml or .json")
+    if out is not None and not out.parent.is_dir():
+        raise InvalidInput(f"{out}: there is no folder {out.parent}")
     given = values_of(pairs, inputs_file)
     plan = plan_for_goal(goal, given, max_steps=max_steps, carry_out=False)
     order = Order(plan, check_inputs(plan, given), new_run_id(), place)

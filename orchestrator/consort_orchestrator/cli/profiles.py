@@ -133,7 +133,10 @@ async def _set(
     async with operator_of(place) as operator:
         before = await operator.profile_of(agent)
         if back_to is not None:
-            wanted = await operator.profile_at(agent, back_to)
+            try:
+                wanted = await operator.profile_at(agent, back_to)
+            except ProfileAway as exc:
+                raise InvalidInput(str(exc)) from exc
         done = await operator.set_profile(agent, wanted, why=why, expect=expect, back_to=back_to or 0)
         known = await operator.knows_agent(agent)
     old = before.version.profile if before is not None else None
@@ -195,7 +198,7 @@ def profile_show(agent: str, revision: int | None, place: Place, printer: Printe
             else:
                 found = [one for one in await reader.history(agent) if one.revision == revision]
                 if not found:
-                    raise ProfileAway(agent, revision, "there is none")
+                    raise InvalidInput(str(ProfileAway(agent, revision, "there is none")))
                 kept = found[0]
             cards = [one.card for one in await client.agents() if one.card.name == agent]
             return kept, cards

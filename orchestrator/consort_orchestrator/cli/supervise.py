@@ -23,6 +23,7 @@ from types import TracebackType
 
 from consort_orchestrator.cli.wording import one_line, span
 from consort_shared.errors import ConsortError
+from consort_shared.inheriting import without_keys
 from consort_shared.lifeline import Lifeline
 from consort_shared.telemetry.health import for_children
 from consort_shared.telemetry.logs import message_of
@@ -50,11 +51,20 @@ class ChildBroken(ConsortError):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process to be kept running. `name` is also that of its log, `environment` is added to what it inherits."""
+    """A process to be kept running. `name` is also that of its log, `environment` is added to what it inherits.
+
+    One that only decides inherits no keys of models and tools (`keyless`).
+    """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    keyless: bool = False
+
+    def surroundings(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Its whole environment, but for the lifeline."""
+        kept = without_keys(inherited) if self.keyless else inherited
+        return {**for_children(kept), **self.environment}
 
 
 @dataclass(slots=True)
@@ -140,7 +150,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self._lifeline.environment(for_children(os.environ)), **kept.child.environment},
+                env=self._lifeline.environment(kept.child.surroundings(os.environ)),
                 pass_fds=(self._lifeline.reading,),
                 process_group=0,
             )

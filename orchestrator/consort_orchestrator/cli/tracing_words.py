@@ -84,7 +84,8 @@ def _shown(branch: Branch) -> bool:
     span = branch.span
     if span.kind == "producer" or names.FACTS in span.attributes:
         return False
-    counts = span.end - span.start > NOTHING or span.error is not None or names.CALL in span.attributes
+    told = not {names.CALL, names.HOST}.isdisjoint(span.attributes)
+    counts = span.end - span.start > NOTHING or span.error is not None or told
     return counts or any(map(_shown, branch.children))
 
 
@@ -94,6 +95,9 @@ def _label(span: SpanRecord) -> str:
     step, attempt = about.get(names.STEP, ""), about.get(names.ATTEMPT, 1)
     if names.CALL in about:
         return f"{span.name}{_called(about)}{_failed(span)}"
+    if names.HOST in about:
+        saved = ", saved" if about.get(names.SAVED) else ""
+        return f"tool host {about[names.HOST]}: {span.name}{_waited(about)}{saved}{_failed(span)}"
     if span.kind == "client" and names.AGENT_NAME in about:
         again = f", attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else ""
         why = f" after {about[names.TROUBLE]}" if names.TROUBLE in about else ""

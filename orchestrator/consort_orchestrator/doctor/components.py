@@ -13,7 +13,7 @@ from consort_orchestrator.doctor.findings import Component, Finding, Level, Stat
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "orchestrators": ("orchestrators", "inbox"),
-    "agents": ("agents", "cards", "skills", "pauses"),
+    "agents": ("agents", "cards", "skills", "pauses", "limits"),
     "context": ("context",),
     "channels": ("connection", "server", "topology", "copies", "storage", "disk"),
     "governance": ("credentials", "rights", "letters"),

@@ -38,6 +38,7 @@ from consort_orchestrator.doctor.gathering import LOOKED_AT as REOPENED
 from consort_orchestrator.doctor.gathering import Bounds, gather, under_way
 from consort_orchestrator.doctor.governance import governance
 from consort_orchestrator.doctor.processes import processes
+from consort_orchestrator.doctor.providers import providers
 from consort_orchestrator.doctor.runs import runs
 from consort_orchestrator.doctor.upgrade import checked
 from consort_orchestrator.doctor.upgrade import judged as upgraded
@@ -87,7 +88,7 @@ async def examine(patient: Patient, bounds: Bounds) -> Report:
 
 def judged(bus: str, facts: Facts) -> Report:
     """The report that follows from facts."""
-    findings = (*channels(facts), *governance(facts), *processes(facts), *runs(facts))
+    findings = (*channels(facts), *governance(facts), *processes(facts), *providers(facts), *runs(facts))
     return Report(bus, view(findings), findings)
 
 

@@ -15,6 +15,7 @@ from consort_orchestrator.doctor.commands import Commands
 from consort_orchestrator.doctor.folding import Reason
 from consort_shared.card import Presence
 from consort_shared.control import OrchestratorPresence, PauseMark
+from consort_shared.rates import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class Facts:
     letters: Letters | None = None
     runs: Runs | None = None
     backlogs: tuple[Backlog, ...] = ()
+    rates: Mapping[str, Rate] | None = None
+    """shared limits, by key"""
     context_read: bool = False
     """whether the shared context could be read"""
     offered: Mapping[str, str] = field(default_factory=dict)

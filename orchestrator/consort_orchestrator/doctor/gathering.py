@@ -19,6 +19,8 @@ from consort_bus.artefacts import Artefacts
 from consort_bus.connection import Bus
 from consort_bus.credentials import Credentials
 from consort_bus.health import Examination, oldest_pending
+from consort_bus.publish import Publisher
+from consort_bus.rates import Rates
 from consort_bus.reading import last_of
 from consort_bus.recorded import Indexed, Recording
 from consort_bus.standing import Standing
@@ -87,6 +89,9 @@ async def gather(
             facts = replace(facts, letters=letters)
         if health.there(subjects.CONTEXT):
             facts = replace(facts, context_read=await look.part("the shared context", _context(wire), False))
+        if health.there(subjects.RATES):
+            rates = Rates(wire, Publisher(wire)).all()
+            facts = replace(facts, rates=await look.part("shared limits", rates, None))
         if health.there(subjects.LOG):
             runs = await look.part("runs", _runs(bus, wire, facts, bounds), None)
             facts = replace(facts, runs=runs, backlogs=await _backlogs(look, wire, facts))
