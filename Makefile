@@ -6,7 +6,7 @@ OUT ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench limits chaos soak storms jaeger clean lock
+.PHONY: help demo test check bench limits chaos soak storms jaeger clean lock long
 
 help:  ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ chaos: $(BIN)/.installed-dev  ## faults over whole systems, 200 seeds or ten min
 
 soak: $(BIN)/.installed-dev  ## work without end, every process replaced, nothing may grow; CONSORT_SOAK_SECONDS=180 and a minute more
 	@$(BIN)/python -m pytest -m soak -s tests/system/test_soak.py
+
+long: $(BIN)/.installed-dev  ## tests of whole systems that `make test` leaves out
+	@$(BIN)/python -m pytest -n $(WORKERS) -m long
 
 storms: $(BIN)/.installed-dev  ## agents that think, killed and frozen at random instants; CONSORT_STORM_WAVES=10 of four runs each
 	@$(BIN)/python -m pytest -m soak -s tests/system/test_thinking_storms.py

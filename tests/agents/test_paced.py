@@ -23,7 +23,7 @@ from consort_bus.rates import Known, Rates
 from consort_bus.subjects import RateSubject
 from consort_bus.wire import Wire
 from consort_shared.codec import MSGPACK, encode
-from consort_shared.rates import Limits, Rate
+from consort_shared.rates import Limits, Rate, turns
 
 OpenAs = Callable[[str, str], AbstractAsyncContextManager[Bus]]
 LIMIT = 20.0
@@ -207,8 +207,14 @@ async def test_trouble_opens_the_breaker_for_all_and_one_answer_closes_it(
 
 @pytest.mark.slow
 async def test_slots_of_a_process_that_vanishes_are_free_again(
-    made: Callable[[str], Awaitable[BusPacing]], open_as: OpenAs, rates: Rates, key: str
+    made: Callable[[str], Awaitable[BusPacing]],
+    open_as: OpenAs,
+    rates: Rates,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(turns, "HELD_FOR", 4.0)
+    monkeypatch.setattr(turns, "HELD_RENEWED", 2.0)
     await configured(rates, key, Limits(concurrent=1))
     survivor = await made("a1")
     async with open_as("agent", "a2") as bus, Wire(bus.nc, bus) as wire:
@@ -219,7 +225,7 @@ async def test_slots_of_a_process_that_vanishes_are_free_again(
         for line in doomed._serving.values():
             line.cancel()
     async with one(survivor, key, seconds=30) as waited:
-        assert waited > 5
+        assert waited > 1
     assert set((await rates.read(key)).rate.held) <= {"a1"}
     await call.__aexit__(None, None, None)
 

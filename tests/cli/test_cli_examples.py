@@ -57,7 +57,10 @@ def module(file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ("message", "chosen", "verdict", "told", "saved"),
     [
         (WHERE, ["newest_first", "shop__search_handbook"], "masked", "held at customs in Basel", 1),
-        (RETURN, ["shop__search_handbook", "days_between"], "pass", "came 19 days ago", 0),
+        pytest.param(
+            *(RETURN, ["shop__search_handbook", "days_between"], "pass", "came 19 days ago", 0),
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["where", "return"],
 )

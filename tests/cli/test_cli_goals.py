@@ -34,7 +34,7 @@ def test_run_a_goal_without_a_plan(tmp_path: Path) -> None:
     assert [step["path"] for step in shown["steps"]] == ["plan", "work", "work.words", "work.join"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_the_market_analysis_without_its_plan(tmp_path: Path) -> None:
     """S15, S7, A3: the shipped agents answer the example's question, and nobody gave them a plan."""

@@ -15,6 +15,7 @@ QUESTION = "Which systems lead, where is the market moving, and what does none o
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
+@pytest.mark.long
 def test_the_example_thinks(tmp_path: Path) -> None:
     """S7, E1: a section that was sent back and drafted again for the judge; what it took is told."""
     plan = str(EXAMPLE / "plan.yaml")

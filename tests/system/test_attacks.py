@@ -6,6 +6,7 @@ themselves are tested in `tests/bus`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -63,8 +64,6 @@ async def dead(system: System, count: int) -> list[str]:
     """Reasons of the messages set aside, once there are so many."""
     creds = embedded.credentials_for(system.folder, "auditor", "a")
     async with open_bus(system.url, creds) as bus, Wire(bus.nc, bus) as wire:
-        import asyncio
-
         async with asyncio.timeout(20):
             while True:
                 found = [stored async for stored in read(wire, DEAD, "dead.>")]
@@ -193,11 +192,14 @@ async def test_garbage_from_clients_ends_in_a_clear_answer(system: System) -> No
         b'{"say":"submit","plan":{"name":"x","steps":{"a":{"skill":"s"}}},"inputs":{"q":1}}': "q",
         b'{"say":"hack"}': "say",
     }
-    for body, hint in garbage.items():
+
+    async def said(body: bytes, hint: str) -> None:
         run = new_run_id()
         await system.client.bus.request(str(IncomingSubject("client", "me", run)), body)
         with pytest.raises(RunFailed, match=hint):
             await system.client.result(run, timeout=20)
+
+    await asyncio.gather(*(said(body, hint) for body, hint in garbage.items()))
 
 
 async def test_a_client_cannot_take_over_anothers_run(at_gate: tuple[System, str, str]) -> None:

@@ -64,7 +64,14 @@ async def test_twelve_calls_killed_twice_are_twelve_requests(system: System) -> 
 @pytest.mark.parametrize(
     ("place", "twice"), [("call-begun:4", 0), ("call-made:4", 1), ("call-answered:4", 0)]
 )
-@pytest.mark.parametrize("skill", ["call.chain", "call.plain", "call.isolated"])
+@pytest.mark.parametrize(
+    "skill",
+    [
+        "call.chain",
+        pytest.param("call.plain", marks=pytest.mark.long),
+        pytest.param("call.isolated", marks=pytest.mark.long),
+    ],
+)
 async def test_a_process_dies_around_a_call(system: System, place: str, twice: int, skill: str) -> None:
     """Only what was made and not put on record is made again, with the same idempotency key."""
     system.orchestrator()

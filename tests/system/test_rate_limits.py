@@ -18,7 +18,7 @@ from consort_bus.operator import operating
 from consort_shared.rates import Limits, Rate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-SECONDS = 6.0
+SECONDS = 4.0
 LIMITED = "{limit: {requests_per_minute: 600, burst: 60}, latency: 0.1, otherwise: {answer: 'yes'}}"
 FREE = "{latency: 0.1, otherwise: {answer: 'yes'}}"
 DOWN = """
@@ -109,6 +109,7 @@ async def test_an_outage_opens_the_breaker_which_is_visible_and_closes_by_itself
         assert during <= 5 + 4, "those under way, and no more"
 
 
+@pytest.mark.long
 async def test_a_breaker_closes_when_the_provider_is_back(tmp_path: Path) -> None:
     """S101: after the outage all goes on."""
     script = DOWN.replace("times: 25", "times: 7")  # five open it, and two may be under way
@@ -121,7 +122,7 @@ async def test_a_breaker_closes_when_the_provider_is_back(tmp_path: Path) -> Non
     assert all(one["answered"] for one in told)
 
 
-@pytest.mark.soak  # the same is shown on one connection by tests/agents/test_paced.py
+@pytest.mark.long  # the same is shown on one connection by tests/agents/test_paced.py
 async def test_a_killed_process_gives_back_the_calls_that_it_had_under_way(tmp_path: Path) -> None:
     """C13, S101: slots expire with whoever holds them."""
     async with fleet(tmp_path / "bus", "{latency: 1, otherwise: {answer: 'yes'}}") as there:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,12 @@ async def call(server: McpServer, tool_name: str, /, **arguments: object) -> Too
 
 
 def processes() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "mcp_server.py" in " ".join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that has ended meanwhile, or waits to be reaped
+            if "mcp_server.py" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 async def test_one_line_gives_every_tool_of_a_server_that_is_a_process(tmp_path: Path) -> None:
