@@ -118,12 +118,18 @@ class Context:
     journal: Calls = field(default_factory=Calls)
     """what was asked of models, tools and others, so that a task that comes again does not ask it twice"""
     effects: Effects = field(init=False)
-    model: Model = field(init=False)
-    """the model that the profile names: `ask` it, or let it `work` with tools"""
+    _model: Model | None = None
 
     def __post_init__(self) -> None:
         self.effects = Effects(self.voice, self.run, self.step)
-        self.model = Model(self, self.means)
+
+    @property
+    def model(self) -> Model:
+        """The model that the profile names: `ask` it, or let it `work` with tools."""
+        # Made when it is asked for: it knows the context, and most tasks should leave no cycle to be collected.
+        if self._model is None:
+            self._model = Model(self, self.means)
+        return self._model
 
     @classmethod
     def offline(

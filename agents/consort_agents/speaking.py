@@ -101,7 +101,7 @@ class Speaker:
         Raises BusError after long trying.
         """
         report = Report(task=task.granted.task, instance=self.instance, outcome=outcome, seconds=seconds)
-        if usage:
+        if usage is not NOTHING and usage:
             report = report.model_copy(update={"usage": usage})
         await self.say(task, report, span=span)
 

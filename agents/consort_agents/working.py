@@ -20,6 +20,7 @@ from consort_agents.hosting.errors import UnknownTools
 from consort_agents.isolation import Isolation
 from consort_agents.journal.attempting import journalled
 from consort_agents.journal.calls import Calls
+from consort_agents.journal.journaling import Journaling
 from consort_agents.journal.opening import Journals
 from consort_agents.journal.port import Divergence
 from consort_agents.kit import Skill
@@ -135,9 +136,8 @@ class Working:
         if spans is not None:
             spans.given(inputs)
         trace = "" if spans is None else spans.inner
-        context = held.context = self._context(held.task, values, profile, means, trace)
         book = self._journals.of(held)
-        context.journal = Calls(book, asyncio.get_running_loop())
+        context = held.context = self._context(held.task, values, profile, means, book, trace)
         over = "restart" in (self._journals.divergence, context.profile.divergence)
         policy: Divergence = "restart" if over else "fail"
         ended = await journalled(book, policy, context, lambda: self._ended(held, skill, inputs, context))
@@ -153,7 +153,13 @@ class Working:
         return ended
 
     def _context(
-        self, task: Task, values: dict[str, Value], profile: InForce, means: Means, trace: str
+        self,
+        task: Task,
+        values: dict[str, Value],
+        profile: InForce,
+        means: Means,
+        book: Journaling,
+        trace: str,
     ) -> Context:
         granted = task.granted
         loop = asyncio.get_running_loop()
@@ -174,4 +180,5 @@ class Working:
             profile=profile.profile,
             profile_version=profile.version,
             means=means,
+            journal=Calls(book, loop),
         )

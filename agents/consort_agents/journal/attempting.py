@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from consort_agents.context import Context
 from consort_agents.errors import JournalDiverged
-from consort_agents.journal.journaling import Journaling
+from consort_agents.journal.journaling import Journaling, nobody
 from consort_agents.journal.port import Divergence
 from consort_agents.performing import Ended, Returned
 from consort_shared.messages import Failed
@@ -36,7 +36,16 @@ async def journalled(
         context.effects.over = why  # type: ignore[assignment]
 
     book.over = over
-    await book.open()
+    try:
+        await book.open()
+        return await _attempted(book, policy, context, attempt)
+    finally:
+        book.over = nobody  # the context has the book: that would be a cycle
+
+
+async def _attempted(
+    book: Journaling, policy: Divergence, context: Context, attempt: Callable[[], Awaitable[Ended]]
+) -> Ended:
     while True:
         try:
             ended = await attempt()

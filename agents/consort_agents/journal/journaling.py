@@ -52,6 +52,10 @@ class Whose:
     delivered: int = 1
 
 
+def nobody(over: AttemptOver) -> None:
+    """Nobody is to be told that the attempt is over."""
+
+
 class Journaling:
     """The calls of one task, in one process.
 
@@ -72,7 +76,7 @@ class Journaling:
         self._whose = whose
         self._rehearsal = rehearsal
         self._fresh = fresh
-        self.over: Callable[[AttemptOver], None] = lambda over: None
+        self.over: Callable[[AttemptOver], None] = nobody
         self._by = secrets.token_hex(8)
         self._recall = Recall()
         self._main: asyncio.Task[Any] | None = None
