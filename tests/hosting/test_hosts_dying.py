@@ -78,6 +78,7 @@ async def test_two_processes_share_the_calls_and_one_takes_over(site: Site, tmp_
     assert second.stop() == 0
 
 
+@pytest.mark.long
 async def test_a_frozen_process_does_not_answer_over_its_successor(site: Site, tmp_path: Path) -> None:
     """Its work is taken over; when it wakes, the ledger refuses its end."""
     from standing_still import freeze

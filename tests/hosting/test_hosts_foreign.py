@@ -122,6 +122,7 @@ async def test_a_pin_in_the_file_goes_before_the_approval(site: Site, tmp_path: 
     assert host.running
 
 
+@pytest.mark.long
 async def test_the_tools_of_an_mcp_server_behind_a_host(site: Site, tmp_path: Path) -> None:
     """F7: MCP calls go through the bus, with permission, dedupe and record; a server that changes a tool is
     refused until that is approved."""

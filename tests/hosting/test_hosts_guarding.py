@@ -133,6 +133,7 @@ async def test_a_paused_host_is_called_by_nobody(site: Site, tmp_path: Path) -> 
                 await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_calls_that_wait_when_a_host_is_paused_are_taken_back(site: Site, tmp_path: Path) -> None:
     """S101: they are answered long before their deadline, and not made when the host goes on."""
     from consort_bus.toolhosts import HostAdmission

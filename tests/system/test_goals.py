@@ -70,6 +70,7 @@ async def test_one_that_never_mends_fails_with_the_reasons(system: System) -> No
 @pytest.mark.parametrize(
     "agents", [("researcher", "writer"), ("researcher", "analyst", "surveyor", "writer")]
 )
+@pytest.mark.long
 async def test_two_populations_make_two_plans_for_one_goal(system: System, agents: tuple[str, ...]) -> None:
     """S12, S7: nobody wrote these steps down; who is there decides them, and either way there is a report."""
     system.orchestrator()

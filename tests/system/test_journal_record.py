@@ -122,6 +122,7 @@ async def test_a_whole_run_is_rehearsed_without_touching_anything(system: System
     assert len(system.marked("asked")) == 3
 
 
+@pytest.mark.long
 async def test_what_cannot_be_shown_is_told(system: System, tmp_path: Path) -> None:
     system.orchestrator()
     system.agent("worker")

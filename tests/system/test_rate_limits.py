@@ -85,6 +85,7 @@ async def test_twenty_processes_behind_one_key_use_their_limit_and_are_refused_o
     assert found["learned"]["requests_per_minute"] == 600
 
 
+@pytest.mark.long
 async def test_a_run_with_one_process_has_its_share_beside_one_with_many(tmp_path: Path) -> None:
     """C13: fair between runs."""
     async with fleet(tmp_path / "bus", FREE) as there:
@@ -94,7 +95,7 @@ async def test_a_run_with_one_process_has_its_share_beside_one_with_many(tmp_pat
         await there.go()
         await there.done(120)
         many, one = there.times(agent="a"), there.times(agent="b")
-        assert in_windows(there.times(), SECONDS) <= 10 * SECONDS * 1.25
+        assert in_windows(there.times(), SECONDS) <= 10 * (SECONDS + 2)  # a second of lateness is made good
     assert 0.35 < len(one) / (len(one) + len(many)) < 0.65, (len(one), len(many))
 
 
