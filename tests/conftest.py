@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from consort_bus import embedded, topology
+from consort_bus import embedded
 from consort_bus.connection import Bus, open_bus
 from consort_bus.embedded import Embedded
+from ready_bus import ready_bus
 
 OpenAs = Callable[[str, str], AbstractAsyncContextManager[Bus]]
 
@@ -18,12 +18,8 @@ OpenAs = Callable[[str, str], AbstractAsyncContextManager[Bus]]
 @pytest.fixture(scope="session")
 def embedded_bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """A server with everything set up. Tests share it, so they use run ids and names of their own."""
-    server = embedded.start(tmp_path_factory.mktemp("consort"))
-    try:
-        asyncio.run(_set_up(server))
+    with ready_bus(tmp_path_factory.mktemp("consort")) as server:
         yield server
-    finally:
-        embedded.stop(server.folder)
 
 
 @pytest.fixture
@@ -34,9 +30,3 @@ def open_as(embedded_bus: Embedded) -> OpenAs:
         return open_bus(embedded_bus.url, embedded.credentials_for(embedded_bus.folder, role, name))
 
     return connect
-
-
-async def _set_up(server: Embedded) -> None:
-    credentials = embedded.credentials_for(server.folder, "provisioner", "setup")
-    async with open_bus(server.url, credentials) as bus:
-        await topology.ensure(bus)

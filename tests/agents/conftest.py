@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,26 +11,16 @@ import pytest
 from agent_kit import Orchestrator
 
 from consort_agents.worker import Worker
-from consort_bus import embedded, topology
-from consort_bus.connection import Bus, open_bus
+from consort_bus.connection import Bus
 from consort_bus.embedded import Embedded
+from ready_bus import ready_bus
 
 
 @pytest.fixture
 def embedded_bus(tmp_path: Path) -> Iterator[Embedded]:
     """A bus of the test's own: what is left of the tasks of one test must not come to the agents of the next."""
-    server = embedded.start(tmp_path / "bus")
-    try:
-        asyncio.run(_set_up(server))
+    with ready_bus(tmp_path / "bus") as server:
         yield server
-    finally:
-        embedded.stop(server.folder)
-
-
-async def _set_up(server: Embedded) -> None:
-    credentials = embedded.credentials_for(server.folder, "provisioner", "setup")
-    async with open_bus(server.url, credentials) as bus:
-        await topology.ensure(bus)
 
 
 @pytest.fixture

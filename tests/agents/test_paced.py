@@ -133,10 +133,17 @@ async def test_a_refusal_makes_everybody_wait_once(
         async with one(pacing, key) as waited:
             return waited
 
-    await asyncio.sleep(0.1)  # the hint is on its way
+    await until(lambda: _heard(second, key))
     assert min(await asyncio.gather(waits(first), waits(second))) > 0.5
     assert time.time() - began < 5
     assert (await rates.read(key)).rate.refusals == 1
+
+
+async def _heard(pacing: BusPacing, key: str) -> bool:
+    """Whether a process knows of a refusal, from the bus's hint or from what it read."""
+    line = pacing._lines[key]
+    told = [line._hint, line._known.rate if line._known else None]
+    return any(rate is not None and rate.blocked_until > time.time() for rate in told)
 
 
 async def _blocked(rates: Rates, key: str) -> bool:
